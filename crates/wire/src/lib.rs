@@ -1,0 +1,64 @@
+//! Every message that crosses a socket or a pipe, as bytes.
+//!
+//! Nothing here has behaviour: a message is a type, its encoding is postcard, and a decoder is total: whatever the
+//! bytes are, it returns a value or a [`DecodeError`], never panics, and never allocates more than it was handed.
+//!
+//! | module | who talks to whom | carried by |
+//! |---|---|---|
+//! | [`datagram`] | everybody on the one UDP socket | first byte of each datagram |
+//! | [`stun`] | any STUN client and the rendezvous | UDP, RFC 8489 |
+//! | [`check`] | two members, before they have a session | UDP, sealed by their pair keys |
+//! | [`signal`] | a member and its rendezvous | a QUIC stream of [`frame`]s |
+//! | [`peer`] | two members | QUIC streams of [`frame`]s |
+//! | [`voice`] | two members' `audio-pipe`s | QUIC datagrams |
+//! | [`agent`] | a local program and `puncher` | a Unix stream or a pipe of [`frame`]s |
+
+pub mod agent;
+pub mod check;
+pub mod datagram;
+pub mod frame;
+mod ids;
+pub mod peer;
+pub mod signal;
+pub mod stun;
+pub mod voice;
+
+pub use ids::{IdentityKey, MemberSlot, MessageId, ParseKeyError, PeerTag, RunId};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Version of the agent, signalling and peer protocols; programs of different versions refuse each other by name.
+pub const VERSION: u16 = 1;
+
+/// Why bytes are not a message.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes are no encoding of the expected type.
+    #[error("{len} bytes are not a {what}")]
+    Malformed {
+        /// The type that was expected.
+        what: &'static str,
+        /// How many bytes there were.
+        len: usize,
+    },
+    /// The message announces or has more bytes than its kind may have.
+    #[error("a {what} of {len} bytes is longer than the {max} bytes allowed")]
+    TooLong {
+        /// The type that was expected.
+        what: &'static str,
+        /// How many bytes there are or were announced.
+        len: usize,
+        /// The most there may be.
+        max: usize,
+    },
+}
+
+/// Encodes `message` as postcard.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    postcard::to_allocvec(message).expect("a message type has no map and no unsized sequence, so it always encodes")
+}
+
+/// Decodes one message; bytes left over are allowed, so that a later version may append fields.
+pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
+    postcard::from_bytes(bytes).map_err(|_| DecodeError::Malformed { what, len: bytes.len() })
+}
