@@ -1,0 +1,25 @@
+/// What a speaker needs of a decoder: 48 kHz mono, with the state of one stream.
+pub trait Decode {
+    /// Decodes one packet into `out`, which is as long as the packet says it is, and tells the samples written.
+    ///
+    /// # Errors
+    /// [`Undecodable`] if the decoder refuses the packet; the frame is then concealed.
+    fn decode(&mut self, opus: &[u8], out: &mut [f32]) -> Result<usize, Undecodable>;
+
+    /// Decodes what `next`, the packet after a lost one, carries of the lost one (LBRR), as long as `out`.
+    ///
+    /// # Errors
+    /// [`Undecodable`] if it carries nothing; the frame is then concealed.
+    fn decode_fec(&mut self, next: &[u8], out: &mut [f32]) -> Result<usize, Undecodable>;
+
+    /// Makes up sound in place of a lost frame; `out` is a multiple of 2.5 ms long, at most 10 ms.
+    fn conceal(&mut self, out: &mut [f32]);
+
+    /// Forgets all that was decoded: another stream begins.
+    fn reset(&mut self);
+}
+
+/// A decoder refused a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the packet does not decode")]
+pub struct Undecodable;
