@@ -1,0 +1,337 @@
+//! The state of one router for one address family: which mappings there are and who may use them.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use crate::{DropReason, Filtering, Mapping, Nat, Ports, Rng};
+
+/// How long an uninvited datagram's state lasts on a router that keeps such.
+const POISON_TIME: Duration = Duration::from_secs(30);
+const FIRST_PORT: u16 = 1024;
+
+pub(crate) struct Table {
+    nat: Nat,
+    /// The outside address; unused if nothing is translated.
+    outside: IpAddr,
+    entries: BTreeMap<Key, Entry>,
+    by_external: BTreeMap<SocketAddr, Key>,
+    poisoned: BTreeMap<(SocketAddr, SocketAddr), Instant>,
+    next_port: Option<u16>,
+    block: Option<u16>,
+}
+
+/// What a mapping belongs to; absent parts do not matter.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Key {
+    inside: SocketAddr,
+    remote_ip: Option<IpAddr>,
+    remote_port: Option<u16>,
+}
+
+struct Entry {
+    external: SocketAddr,
+    created: Instant,
+    usage: Usage,
+    remotes: BTreeMap<SocketAddr, Usage>,
+}
+
+#[derive(Clone, Copy)]
+struct Usage {
+    last: Instant,
+    two_way: bool,
+}
+
+impl Table {
+    pub(crate) fn new(nat: Nat, outside: IpAddr) -> Self {
+        Self {
+            nat,
+            outside,
+            entries: BTreeMap::new(),
+            by_external: BTreeMap::new(),
+            poisoned: BTreeMap::new(),
+            next_port: None,
+            block: None,
+        }
+    }
+
+    pub(crate) fn nat(&self) -> Nat {
+        self.nat
+    }
+
+    /// Forgets everything, as a router does that lost its power.
+    pub(crate) fn reboot(&mut self) {
+        *self = Self::new(self.nat, self.outside);
+    }
+
+    /// A datagram goes out; returns the source that the outside sees.
+    pub(crate) fn outbound(
+        &mut self,
+        inside: SocketAddr,
+        remote: SocketAddr,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Result<SocketAddr, DropReason> {
+        self.expire(now);
+        let key = self.key_for(inside, remote);
+        if !self.entries.contains_key(&key) {
+            if self.entries.len() >= self.nat.table_limit {
+                return Err(DropReason::TableFull);
+            }
+            let external = self.allocate(key, rng).ok_or(DropReason::TableFull)?;
+            self.by_external.insert(external, key);
+            let usage = Usage { last: now, two_way: false };
+            self.entries.insert(key, Entry { external, created: now, usage, remotes: BTreeMap::new() });
+        }
+        let entry = self.entries.get_mut(&key).expect("it was there or was just made");
+        entry.usage.last = now;
+        entry.remotes.entry(remote).or_insert(Usage { last: now, two_way: false }).last = now;
+        Ok(entry.external)
+    }
+
+    /// A datagram comes in; returns the destination inside.
+    pub(crate) fn inbound(
+        &mut self,
+        external: SocketAddr,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Result<SocketAddr, DropReason> {
+        if !self.nat.translate && self.nat.filtering == Filtering::EndpointIndependent {
+            return Ok(external);
+        }
+        self.expire(now);
+        let Some(key) = self.by_external.get(&external) else {
+            self.note_uninvited(external, remote, now);
+            return Err(DropReason::NoMapping);
+        };
+        let entry = self.entries.get_mut(key).expect("both maps change together");
+        let passes = match self.nat.filtering {
+            Filtering::EndpointIndependent => true,
+            Filtering::AddressDependent => entry.remotes.keys().any(|known| known.ip() == remote.ip()),
+            Filtering::AddressAndPortDependent => entry.remotes.contains_key(&remote),
+        };
+        if !passes {
+            self.note_uninvited(external, remote, now);
+            return Err(DropReason::Filtered);
+        }
+        let touch = |usage: &mut Usage| {
+            usage.two_way = true;
+            if self.nat.lifetime.inbound_refresh {
+                usage.last = now;
+            }
+        };
+        touch(&mut entry.usage);
+        entry.remotes.get_mut(&remote).map(touch);
+        Ok(key.inside)
+    }
+
+    fn note_uninvited(&mut self, external: SocketAddr, remote: SocketAddr, now: Instant) {
+        if self.nat.poison && self.poisoned.len() < self.nat.table_limit {
+            self.poisoned.insert((external, remote), now + POISON_TIME);
+        }
+    }
+
+    fn key_for(&self, inside: SocketAddr, remote: SocketAddr) -> Key {
+        let by_port = Key { inside, remote_ip: Some(remote.ip()), remote_port: Some(remote.port()) };
+        let key = match self.nat.mapping {
+            Mapping::EndpointIndependent => Key { inside, remote_ip: None, remote_port: None },
+            Mapping::AddressDependent => Key { remote_port: None, ..by_port },
+            Mapping::AddressAndPortDependent => by_port,
+        };
+        let natural = match self.entries.get(&key) {
+            Some(entry) => entry.external,
+            None => SocketAddr::new(self.outside, inside.port()),
+        };
+        let poisoned = self.poisoned.contains_key(&(natural, remote));
+        if poisoned || self.entries.contains_key(&by_port) { by_port } else { key }
+    }
+
+    fn allocate(&mut self, key: Key, rng: &mut Rng) -> Option<SocketAddr> {
+        if !self.nat.translate {
+            return Some(key.inside);
+        }
+        let remote = key.remote_ip.zip(key.remote_port).map(|(ip, port)| SocketAddr::new(ip, port));
+        let wanted = SocketAddr::new(self.outside, key.inside.port());
+        let clash = remote.is_some_and(|remote| self.poisoned.contains_key(&(wanted, remote)));
+        match self.nat.ports {
+            Ports::Preserving if !clash && self.is_free(wanted.port()) => Some(wanted),
+            Ports::Preserving | Ports::Random => self.random_from(FIRST_PORT, u16::MAX - FIRST_PORT, rng),
+            Ports::Sequential { step } => self.next_in_sequence(step, rng),
+            Ports::Block { size } => {
+                let blocks = u64::from((u16::MAX - FIRST_PORT) / size);
+                let block = *self.block.get_or_insert_with(|| FIRST_PORT + rng.below(blocks) as u16 * size);
+                self.random_from(block, size, rng)
+            }
+        }
+    }
+
+    fn is_free(&self, port: u16) -> bool {
+        !self.by_external.contains_key(&SocketAddr::new(self.outside, port))
+    }
+
+    fn random_from(&self, first: u16, count: u16, rng: &mut Rng) -> Option<SocketAddr> {
+        let start = rng.below(u64::from(count)) as u16;
+        let port = (0..count).map(|i| first + ((u32::from(start) + u32::from(i)) % u32::from(count)) as u16);
+        port.into_iter().find(|port| self.is_free(*port)).map(|port| SocketAddr::new(self.outside, port))
+    }
+
+    fn next_in_sequence(&mut self, step: u16, rng: &mut Rng) -> Option<SocketAddr> {
+        let first = || FIRST_PORT + rng.below(u64::from(u16::MAX - FIRST_PORT)) as u16;
+        let mut port = self.next_port.unwrap_or_else(first);
+        for _ in 0..u16::MAX {
+            let next = port.checked_add(step).unwrap_or(FIRST_PORT);
+            if self.is_free(port) {
+                self.next_port = Some(next);
+                return Some(SocketAddr::new(self.outside, port));
+            }
+            port = next;
+        }
+        None
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let lifetime = self.nat.lifetime;
+        let lives = |usage: &Usage| {
+            now.duration_since(usage.last) < if usage.two_way { lifetime.two_way } else { lifetime.one_way }
+        };
+        let by_external = &mut self.by_external;
+        self.entries.retain(|_, entry| {
+            entry.remotes.retain(|_, usage| lives(usage));
+            let old = lifetime.absolute.is_some_and(|limit| now.duration_since(entry.created) >= limit);
+            let keep = lives(&entry.usage) && !old;
+            if !keep {
+                by_external.remove(&entry.external);
+            }
+            keep
+        });
+        self.poisoned.retain(|_, until| *until > now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Kind, Lifetime, epoch};
+
+    const INSIDE: &str = "192.168.1.2:5000";
+    const SERVER: &str = "198.51.100.1:3478";
+    const SERVER_OTHER_PORT: &str = "198.51.100.1:3479";
+    const OTHER: &str = "198.51.100.2:3478";
+
+    struct Router(Table, Rng, Instant);
+
+    impl Router {
+        fn new(nat: Nat) -> Self {
+            Self(Table::new(nat, "203.0.113.9".parse().unwrap()), Rng::new(3), epoch())
+        }
+
+        fn out(&mut self, from: &str, to: &str) -> SocketAddr {
+            self.0.outbound(from.parse().unwrap(), to.parse().unwrap(), self.2, &mut self.1).unwrap()
+        }
+
+        fn comes_in(&mut self, external: SocketAddr, from: &str) -> bool {
+            self.0.inbound(external, from.parse().unwrap(), self.2).is_ok()
+        }
+
+        fn wait(&mut self, seconds: u64) {
+            self.2 += Duration::from_secs(seconds);
+        }
+    }
+
+    #[test]
+    fn each_kind_maps_and_filters_as_its_name_says() {
+        // kind, same port towards: another port of the server, another host; lets in: another port, another host
+        let rows = [
+            (Kind::Full, [true, true], [true, true]),
+            (Kind::Addr, [true, true], [true, false]),
+            (Kind::Port, [true, true], [false, false]),
+            (Kind::PortRandom, [true, true], [false, false]),
+            (Kind::Symmetric, [false, false], [false, false]),
+            (Kind::SymmetricSequential, [false, false], [false, false]),
+            (Kind::SymmetricBlock, [false, false], [false, false]),
+            (Kind::SymmetricAddr, [true, false], [true, false]),
+            (Kind::Carrier, [true, true], [true, true]),
+        ];
+        for (kind, same, lets_in) in rows {
+            let mut router = Router::new(kind.nat());
+            let external = router.out(INSIDE, SERVER);
+            assert!(router.comes_in(external, SERVER), "{kind}");
+            assert_eq!([SERVER_OTHER_PORT, OTHER].map(|from| router.comes_in(external, from)), lets_in, "{kind}");
+            assert_eq!([SERVER_OTHER_PORT, OTHER].map(|to| router.out(INSIDE, to) == external), same, "{kind}");
+        }
+    }
+
+    #[test]
+    fn ports_are_given_as_the_kind_says() {
+        let ports = |kind: Kind| {
+            let mut router = Router::new(kind.nat());
+            [SERVER, SERVER_OTHER_PORT, OTHER].map(|to| router.out(INSIDE, to).port())
+        };
+        assert_eq!(ports(Kind::Port), [5000; 3]);
+        let [a, b, c] = ports(Kind::SymmetricSequential);
+        assert_eq!([b, c], [a + 1, a + 2]);
+        let block = ports(Kind::SymmetricBlock).map(|port| (port - FIRST_PORT) / 512);
+        assert_eq!(block, [block[0]; 3]);
+    }
+
+    #[test]
+    fn a_second_host_with_the_same_port_gets_another_port_of_its_own() {
+        let mut router = Router::new(Kind::Port.nat());
+        let first = router.out(INSIDE, SERVER);
+        let second = router.out("192.168.1.3:5000", SERVER);
+        assert_ne!(first, second);
+        assert_eq!(router.out("192.168.1.3:5000", OTHER), second);
+    }
+
+    #[test]
+    fn an_unanswered_mapping_lasts_30_seconds_and_an_answered_one_120() {
+        let mut router = Router::new(Kind::Port.nat());
+        let external = router.out(INSIDE, SERVER);
+        router.wait(29);
+        assert!(router.comes_in(external, SERVER));
+        router.wait(119);
+        assert!(router.comes_in(external, SERVER));
+        router.wait(120);
+        assert!(!router.comes_in(external, SERVER));
+        router.out(INSIDE, SERVER);
+        router.wait(30);
+        assert!(!router.comes_in(external, SERVER));
+    }
+
+    #[test]
+    fn an_absolute_lifetime_ends_a_mapping_in_use() {
+        let lifetime = Lifetime { absolute: Some(Duration::from_secs(60)), ..Lifetime::default() };
+        let mut router = Router::new(Nat { lifetime, ..Nat::default() });
+        let external = router.out(INSIDE, SERVER);
+        for _ in 0..6 {
+            assert!(router.comes_in(external, SERVER));
+            router.wait(10);
+        }
+        assert!(!router.comes_in(external, SERVER));
+    }
+
+    #[test]
+    fn an_early_datagram_poisons_its_own_tuple_and_no_other() {
+        let mut router = Router::new(Kind::LinuxOpen.nat());
+        let external = router.out(INSIDE, SERVER);
+        assert!(!router.comes_in(external, OTHER));
+        assert_ne!(router.out(INSIDE, OTHER), external);
+        assert_eq!(router.out(INSIDE, SERVER_OTHER_PORT), external);
+
+        let mut harmless = Router::new(Kind::Port.nat());
+        let external = harmless.out(INSIDE, SERVER);
+        assert!(!harmless.comes_in(external, OTHER));
+        assert_eq!(harmless.out(INSIDE, OTHER), external);
+    }
+
+    #[test]
+    fn a_full_table_refuses() {
+        let mut router = Router::new(Nat { table_limit: 1, ..Kind::Symmetric.nat() });
+        router.out(INSIDE, SERVER);
+        let refused =
+            router.0.outbound(INSIDE.parse().unwrap(), OTHER.parse().unwrap(), router.2, &mut Rng::new(1)).unwrap_err();
+        assert_eq!(refused, DropReason::TableFull);
+    }
+}
