@@ -1,0 +1,546 @@
+//! The registry's behaviour in virtual time, one sentence a test.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use identity::{ChannelSecret, Identity};
+use registry::{ChannelName, ChannelRecord, CloseWhy, Config, ConnId, CreateError, Limits, Output, Registry, What};
+use wire::{
+    IdentityKey, MemberSlot,
+    signal::{ChannelKind, Join, Joined, LeaveReason, Refusal, Signature, ToMember, ToServer},
+};
+
+/// A rendezvous and the sessions of some people, on a clock that only this moves.
+struct Server {
+    registry: Registry,
+    key: IdentityKey,
+    now: Instant,
+}
+
+fn identity(number: u8) -> Identity {
+    Identity::from_seed(&[number; 32])
+}
+
+fn exporter(conn: u64) -> [u8; 32] {
+    [conn as u8 ^ 0x55; 32]
+}
+
+fn address(conn: u64) -> SocketAddr {
+    format!("203.0.113.{conn}:4000").parse().unwrap()
+}
+
+fn channel(name: &str) -> ChannelName {
+    ChannelName::parse(name).unwrap()
+}
+
+fn record(name: &str, join_key: Option<IdentityKey>) -> ChannelRecord {
+    ChannelRecord {
+        name: channel(name),
+        kind: if join_key.is_some() { ChannelKind::Password } else { ChannelKind::Open },
+        description: String::new(),
+        author: String::new(),
+        join_key,
+        owner: [0; 32],
+        created_at: 0,
+    }
+}
+
+impl Server {
+    fn new() -> Self {
+        Self::with(true, Limits::default())
+    }
+
+    fn with(adhoc: bool, limits: Limits) -> Self {
+        let key = identity(200).key();
+        #[allow(clippy::disallowed_methods, reason = "a test's time starts somewhere")]
+        let now = Instant::now();
+        Self { registry: Registry::new(Config { server_key: key, adhoc, limits, seed: 1 }), key, now }
+    }
+
+    /// Connects with the identity of the same number.
+    fn connect(&mut self, conn: u64) {
+        self.connect_as(conn, conn as u8);
+    }
+
+    fn connect_as(&mut self, conn: u64, who: u8) {
+        self.registry.handle_connected(ConnId(conn), identity(who).key(), address(conn), exporter(conn), self.now);
+    }
+
+    fn say(&mut self, conn: u64, message: ToServer) -> Vec<Output> {
+        self.registry.handle_message(ConnId(conn), message, self.now);
+        self.outputs()
+    }
+
+    fn join(&mut self, conn: u64, channel: &str, name: &str) -> Vec<Output> {
+        self.join_with(conn, channel, name, None)
+    }
+
+    fn join_with(&mut self, conn: u64, channel: &str, name: &str, proof: Option<Signature>) -> Vec<Output> {
+        let (channel, name) = (channel.to_owned(), name.to_owned());
+        self.say(conn, ToServer::Join(Join { version: wire::VERSION, channel, name, proof, card: vec![conn as u8] }))
+    }
+
+    /// Connects and joins; must be let in.
+    fn seat(&mut self, conn: u64, channel: &str, name: &str) -> Joined {
+        self.connect(conn);
+        joined(&self.join(conn, channel, name))
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.registry.poll_output()).collect()
+    }
+
+    fn happened(&mut self) -> Vec<What> {
+        std::iter::from_fn(|| self.registry.poll_event()).map(|event| event.what).collect()
+    }
+
+    fn wait(&mut self, time: Duration) -> Vec<Output> {
+        let end = self.now + time;
+        while let Some(at) = self.registry.poll_timeout()
+            && at <= end
+        {
+            self.now = self.now.max(at);
+            self.registry.handle_timeout(self.now);
+        }
+        self.now = end;
+        self.outputs()
+    }
+
+    fn proof(&self, secret: &ChannelSecret, channel: &str, conn: u64, who: u8) -> Option<Signature> {
+        let statement = identity::join_statement(&self.key, channel, &exporter(conn), &identity(who).key());
+        Some(secret.join_key().sign(&statement))
+    }
+}
+
+fn joined(outputs: &[Output]) -> Joined {
+    match outputs.last() {
+        Some(Output::Send { message: ToMember::Joined(joined), .. }) => joined.clone(),
+        other => panic!("not joined: {other:?}"),
+    }
+}
+
+fn refusal(outputs: &[Output]) -> Refusal {
+    match outputs {
+        [Output::Send { message: ToMember::Refused(refusal), .. }] => refusal.clone(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn sent(conn: u64, message: ToMember) -> Output {
+    Output::Send { conn: ConnId(conn), message }
+}
+
+fn left(slot: u16, why: LeaveReason) -> ToMember {
+    ToMember::MemberLeft { slot: MemberSlot(slot), why }
+}
+
+fn closed(conn: u64, why: CloseWhy) -> Output {
+    Output::Close { conn: ConnId(conn), why }
+}
+
+#[test]
+fn members_are_told_of_a_newcomer_before_the_newcomer_gets_its_roster() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    server.seat(2, "lobby", "bob");
+
+    server.connect(3);
+    let outputs = server.join(3, "lobby", "carol");
+
+    let kinds: Vec<_> = outputs
+        .iter()
+        .map(|output| match output {
+            Output::Send { conn, message: ToMember::MemberJoined(member) } => (conn.0, member.name.clone()),
+            Output::Send { conn, message: ToMember::Joined(joined) } => {
+                (conn.0, format!("{} others", joined.roster.len()))
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(kinds, [(1, "carol".into()), (2, "carol".into()), (3, "2 others".into())]);
+}
+
+#[test]
+fn a_roster_tells_name_key_address_and_card_of_everybody_else() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+
+    let joined = server.seat(2, "lobby", "  bob ");
+
+    assert_eq!((joined.slot, joined.name.as_str()), (MemberSlot(1), "bob"));
+    assert_eq!((joined.observed, joined.kind), (address(2), ChannelKind::Open));
+    let [alice] = &joined.roster[..] else { panic!("{joined:?}") };
+    assert_eq!((alice.slot, alice.name.as_str(), alice.key), (MemberSlot(0), "alice", identity(1).key()));
+    assert_eq!((&alice.observed[..], &alice.card[..]), (&[address(1)][..], &[1][..]));
+}
+
+#[test]
+fn an_ipv4_mapped_address_is_told_as_ipv4() {
+    let mut server = Server::new();
+    let mapped = "[::ffff:203.0.113.1]:4000".parse().unwrap();
+    server.registry.handle_connected(ConnId(1), identity(1).key(), mapped, exporter(1), server.now);
+    assert_eq!(joined(&server.join(1, "lobby", "alice")).observed, address(1));
+}
+
+#[test]
+fn a_channel_made_on_the_fly_is_gone_with_its_last_member() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    assert_eq!(server.registry.channel(&channel("lobby")).unwrap().members, 1);
+
+    server.say(1, ToServer::Leave);
+
+    assert_eq!(server.registry.channel(&channel("lobby")), None);
+    let left = What::Left { name: "alice".into(), members: 0, why: LeaveReason::Left };
+    let joined = What::Joined { name: "alice".into(), members: 1 };
+    assert_eq!(server.happened(), [What::Created, joined, left, What::Deleted]);
+}
+
+#[test]
+fn no_channel_is_made_on_the_fly_where_that_is_forbidden() {
+    let mut server = Server::with(false, Limits::default());
+    server.connect(1);
+    assert_eq!(refusal(&server.join(1, "lobby", "alice")), Refusal::UnknownChannel);
+
+    server.registry.restore(record("lobby", None));
+    server.seat(2, "lobby", "alice");
+}
+
+#[test]
+fn a_kept_channel_stays_when_it_is_empty() {
+    let mut server = Server::new();
+    server.registry.restore(record("lobby", None));
+    server.seat(1, "lobby", "alice");
+    server.say(1, ToServer::Leave);
+    assert_eq!(server.registry.channel(&channel("lobby")).unwrap().members, 0);
+}
+
+#[test]
+fn who_leaves_is_gone_at_once_and_its_slot_is_not_used_again() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    let bob = server.seat(2, "lobby", "bob");
+
+    let outputs = server.say(2, ToServer::Leave);
+    assert_eq!(outputs, [sent(1, left(bob.slot.0, LeaveReason::Left))]);
+    assert_eq!(server.wait(Duration::from_secs(3)), [closed(2, CloseWhy::Left)]);
+
+    server.connect_as(3, 2);
+    assert_eq!(joined(&server.join(3, "lobby", "bob")).slot, MemberSlot(2));
+}
+
+#[test]
+fn a_member_that_closes_has_left_and_one_that_is_lost_has_expired() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    server.seat(2, "lobby", "bob");
+    server.seat(3, "lobby", "carol");
+    server.registry.handle_closed(ConnId(2), server.now);
+    server.registry.handle_lost(ConnId(3), server.now);
+    let outputs = server.outputs();
+    assert!(outputs.contains(&sent(1, left(1, LeaveReason::Left))), "{outputs:?}");
+    assert!(outputs.contains(&sent(1, left(2, LeaveReason::Expired))), "{outputs:?}");
+}
+
+#[test]
+fn a_silent_member_is_gone_after_thirty_seconds() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    server.seat(2, "lobby", "bob");
+    assert_eq!(server.wait(Duration::from_secs(29)), []);
+    server.registry.handle_alive(ConnId(1), server.now);
+
+    let outputs = server.wait(Duration::from_secs(2));
+
+    assert_eq!(outputs, [sent(1, left(1, LeaveReason::Expired)), sent(2, left(1, LeaveReason::Expired))]);
+    assert_eq!(server.wait(Duration::from_secs(2)), [closed(2, CloseWhy::Silent)]);
+    assert_eq!(server.registry.members(&channel("lobby")).len(), 1);
+}
+
+#[test]
+fn the_same_key_joining_again_replaces_its_old_seat() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    server.seat(2, "lobby", "bob");
+
+    server.connect_as(3, 2);
+    let outputs = server.join(3, "lobby", "bob");
+
+    let replaced = left(1, LeaveReason::Replaced);
+    assert_eq!(outputs[..2], [sent(1, replaced.clone()), sent(2, replaced)]);
+    assert!(matches!(&outputs[2], Output::Send { conn: ConnId(1), message: ToMember::MemberJoined(_) }));
+    let joined = joined(&outputs);
+    assert_eq!((joined.slot, joined.roster.len()), (MemberSlot(2), 1));
+    assert_eq!(server.wait(Duration::from_secs(3)), [closed(2, CloseWhy::Replaced)]);
+
+    server.registry.handle_closed(ConnId(2), server.now);
+    assert_eq!(server.outputs(), [], "the old session's end concerns nobody");
+}
+
+#[test]
+fn a_name_is_unique_in_its_channel_as_people_see_it() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    for (conn, name) in [(2, "alice"), (3, "aIice"), (4, "аlice"), (5, "ALICE"), (6, "al\u{200d}ice")] {
+        server.connect(conn);
+        assert_eq!(refusal(&server.join(conn, "lobby", name)), Refusal::NameTaken, "{name}");
+    }
+    server.seat(7, "kitchen", "alice");
+}
+
+#[test]
+fn names_that_are_none_are_refused_and_say_why() {
+    let mut server = Server::new();
+    for (conn, name) in [(1, ""), (2, "a\u{1b}[31m"), (3, "\u{202e}evil"), (4, &*"x".repeat(200))] {
+        server.connect(conn);
+        assert!(matches!(refusal(&server.join(conn, "lobby", name)), Refusal::BadName(_)), "{name:?}");
+        server.connect(conn + 10);
+        assert!(matches!(refusal(&server.join(conn + 10, name, "alice")), Refusal::BadChannel(_)), "{name:?}");
+    }
+}
+
+#[test]
+fn a_channel_that_looks_like_another_is_not_made() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    server.connect(2);
+    assert!(matches!(refusal(&server.join(2, "lоbby", "bob")), Refusal::BadChannel(_)));
+    assert_eq!(server.registry.create(record("lоbby", None)), Err(CreateError::LooksLike(channel("lobby"))));
+    assert_eq!(server.registry.create(record("lobby", None)), Err(CreateError::Exists));
+}
+
+#[test]
+fn a_channel_with_a_secret_opens_to_its_proof_alone() {
+    let mut server = Server::new();
+    let secret = ChannelSecret::open(&server.key, "made up");
+    server.registry.restore(record("den", Some(secret.join_key().key())));
+
+    server.connect(1);
+    assert_eq!(refusal(&server.join(1, "den", "alice")), Refusal::ProofNeeded(ChannelKind::Password));
+
+    let wrong = ChannelSecret::open(&server.key, "another");
+    for (conn, proof) in [
+        (2, server.proof(&wrong, "den", 2, 2)),
+        (3, server.proof(&secret, "den", 9, 3)),
+        (4, server.proof(&secret, "den", 4, 9)),
+        (5, server.proof(&secret, "lobby", 5, 5)),
+        (6, Some(Signature(vec![1, 2, 3]))),
+    ] {
+        server.connect(conn);
+        assert_eq!(refusal(&server.join_with(conn, "den", "alice", proof)), Refusal::WrongProof, "session {conn}");
+    }
+
+    server.connect(7);
+    let proof = server.proof(&secret, "den", 7, 7);
+    assert_eq!(joined(&server.join_with(7, "den", "alice", proof)).kind, ChannelKind::Password);
+}
+
+#[test]
+fn ten_wrong_proofs_from_a_network_close_it_for_five_minutes() {
+    let mut server = Server::new();
+    let secret = ChannelSecret::open(&server.key, "made up");
+    server.registry.restore(record("den", Some(secret.join_key().key())));
+    for conn in 1..=10 {
+        server.connect(conn);
+        let outputs = server.join_with(conn, "den", "mallory", Some(Signature(vec![0; 64])));
+        assert_eq!(refusal(&outputs), Refusal::WrongProof);
+    }
+
+    server.connect(11);
+    let proof = server.proof(&secret, "den", 11, 11);
+    let outputs = server.join_with(11, "den", "alice", proof);
+    assert_eq!(refusal(&outputs), Refusal::TooManyAttempts(301), "even if it is right, or guessing would go on");
+
+    server.connect(12);
+    server.join(12, "lobby", "alice");
+    assert_eq!(server.registry.members(&channel("lobby")).len(), 1, "open channels are not concerned");
+
+    server.wait(Duration::from_secs(300));
+    server.connect(13);
+    let proof = server.proof(&secret, "den", 13, 13);
+    joined(&server.join_with(13, "den", "alice", proof));
+}
+
+#[test]
+fn a_full_channel_takes_nobody_but_who_comes_back() {
+    let mut server = Server::with(true, Limits { members: 2, ..Limits::default() });
+    server.seat(1, "lobby", "alice");
+    server.seat(2, "lobby", "bob");
+    server.connect(3);
+    assert_eq!(refusal(&server.join(3, "lobby", "carol")), Refusal::ChannelFull(2));
+    server.connect_as(4, 2);
+    joined(&server.join(4, "lobby", "bob"));
+}
+
+#[test]
+fn a_full_server_makes_no_more_channels() {
+    let mut server = Server::with(true, Limits { channels: 1, ..Limits::default() });
+    server.seat(1, "lobby", "alice");
+    server.connect(2);
+    assert_eq!(refusal(&server.join(2, "kitchen", "bob")), Refusal::ServerFull);
+    assert_eq!(server.registry.create(record("kitchen", None)), Err(CreateError::Full(1)));
+}
+
+#[test]
+fn one_network_cannot_take_all_sessions() {
+    let mut server = Server::with(true, Limits { sessions_per_network: 2, ..Limits::default() });
+    for conn in 1..=3 {
+        server.connect(conn);
+    }
+    assert_eq!(server.outputs(), [closed(3, CloseWhy::Full)]);
+    server.registry.handle_closed(ConnId(1), server.now);
+    server.connect(4);
+    assert_eq!(server.outputs(), [], "there is room again");
+}
+
+#[test]
+fn a_session_that_never_joins_is_closed() {
+    let mut server = Server::new();
+    server.connect(1);
+    assert_eq!(server.wait(Duration::from_secs(11)), [closed(1, CloseWhy::Silent)]);
+}
+
+#[test]
+fn what_makes_no_sense_ends_the_session() {
+    let mut server = Server::new();
+    server.connect(1);
+    assert!(matches!(refusal(&server.say(1, ToServer::Card(vec![]))), Refusal::Protocol(_)));
+    assert_eq!(server.join(1, "lobby", "alice"), [], "it has ended");
+
+    server.connect(2);
+    server.registry.handle_garbage(ConnId(2), server.now);
+    assert!(matches!(refusal(&server.outputs()), Refusal::Protocol(_)));
+
+    server.connect(3);
+    let join = Join { version: 9, channel: "lobby".into(), name: "al".into(), proof: None, card: vec![] };
+    assert_eq!(refusal(&server.say(3, ToServer::Join(join))), Refusal::Version(wire::VERSION));
+
+    server.seat(4, "lobby", "alice");
+    assert!(matches!(refusal(&server.join(4, "lobby", "alice")), Refusal::Protocol(_)), "joined twice");
+    assert_eq!(server.registry.channel(&channel("lobby")), None);
+
+    server.seat(5, "lobby", "bob");
+    assert!(matches!(refusal(&server.say(5, ToServer::Card(vec![0; 1025]))), Refusal::Protocol(_)));
+    assert_eq!(server.say(6, ToServer::Leave), [], "nobody's session");
+}
+
+#[test]
+fn a_member_that_talks_too_much_is_out() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    let outputs: Vec<_> = (0..100).flat_map(|_| server.say(1, ToServer::Card(vec![]))).collect();
+    assert!(matches!(refusal(&outputs), Refusal::Protocol(_)));
+}
+
+#[test]
+fn a_change_of_card_or_address_is_told_to_the_others() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    server.seat(2, "lobby", "bob");
+
+    let outputs = server.say(2, ToServer::Card(vec![7, 7]));
+    let [Output::Send { conn: ConnId(1), message: ToMember::MemberChanged(bob) }] = &outputs[..] else {
+        panic!("{outputs:?}")
+    };
+    assert_eq!(bob.card, [7, 7]);
+
+    let moved = "198.51.100.9:1".parse().unwrap();
+    server.registry.handle_moved(ConnId(2), moved, server.now);
+    let outputs = server.outputs();
+    assert_eq!(outputs[0], sent(2, ToMember::Observed(moved)));
+    let Output::Send { conn: ConnId(1), message: ToMember::MemberChanged(bob) } = &outputs[1] else {
+        panic!("{outputs:?}")
+    };
+    assert_eq!(bob.observed, [moved]);
+    server.registry.handle_moved(ConnId(2), moved, server.now);
+    assert_eq!(server.outputs(), [], "nothing changed");
+}
+
+#[test]
+fn a_created_channel_is_shown_once_it_is_stored() {
+    let mut server = Server::new();
+    server.registry.create(record("den", None)).unwrap();
+    assert_eq!(server.registry.channels(None).count(), 0);
+    assert_eq!(server.registry.create(record("den", None)), Err(CreateError::Exists), "the name is reserved");
+
+    server.registry.confirm(&channel("den"));
+    assert_eq!(server.registry.channels(None).count(), 1);
+    assert_eq!(server.happened(), [What::Created]);
+}
+
+#[test]
+fn a_channel_has_a_join_key_if_and_only_if_it_has_a_secret() {
+    let mut server = Server::new();
+    let mut without = record("den", Some(identity(1).key()));
+    without.join_key = None;
+    assert_eq!(server.registry.create(without), Err(CreateError::JoinKey));
+    let mut with = record("den", None);
+    with.join_key = Some(identity(1).key());
+    assert_eq!(server.registry.create(with), Err(CreateError::JoinKey));
+}
+
+#[test]
+fn members_of_a_deleted_channel_are_told_and_out() {
+    let mut server = Server::new();
+    server.registry.restore(record("den", None));
+    server.seat(1, "den", "alice");
+    server.seat(2, "den", "bob");
+
+    server.registry.delete(&channel("den"), server.now);
+
+    assert_eq!(
+        server.outputs(),
+        [sent(1, left(0, LeaveReason::ChannelDeleted)), sent(2, left(1, LeaveReason::ChannelDeleted))]
+    );
+    assert_eq!(server.registry.channel(&channel("den")), None);
+    let outputs = server.wait(Duration::from_secs(3));
+    assert_eq!(outputs, [closed(1, CloseWhy::ChannelDeleted), closed(2, CloseWhy::ChannelDeleted)]);
+}
+
+#[test]
+fn a_channel_on_the_fly_is_nobodys_to_delete() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    server.registry.delete(&channel("lobby"), server.now);
+    assert_eq!(server.outputs(), []);
+}
+
+#[test]
+fn channels_are_listed_by_name_in_pages() {
+    let mut server = Server::new();
+    for name in ["c", "a", "d", "b"] {
+        server.registry.restore(record(name, None));
+    }
+    let page = |after: Option<&str>| -> Vec<String> {
+        let after = after.map(channel);
+        server.registry.channels(after.as_ref()).take(2).map(|info| info.name.to_string()).collect()
+    };
+    assert_eq!(page(None), ["a", "b"]);
+    assert_eq!(page(Some("b")), ["c", "d"]);
+    assert!(page(Some("d")).is_empty());
+}
+
+#[test]
+fn members_are_told_when_the_server_closes() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    server.registry.close();
+    assert_eq!(server.outputs(), [sent(1, ToMember::Closing), closed(1, CloseWhy::Closing)]);
+    server.connect(2);
+    assert_eq!(server.outputs(), [closed(2, CloseWhy::Closing)]);
+}
+
+#[test]
+fn a_session_that_never_ends_holds_no_more_than_one_deadline() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    for _ in 0..10_000 {
+        server.now += Duration::from_secs(10);
+        server.registry.handle_alive(ConnId(1), server.now);
+        server.registry.handle_timeout(server.now);
+    }
+    assert_eq!(server.outputs(), []);
+    assert!(server.registry.poll_timeout().unwrap() > server.now);
+}
