@@ -1,1 +1,59 @@
+//! What all programs share at their edge: where they meet people, scripts and the system.
+//!
+//! A program's `main` parses with [`parse`], hands the rest to [`run`], and tags what can go wrong with an [`Exit`] code:
+//!
+//! ```no_run
+//! use edge::{Exit, WithExit};
+//!
+//! #[derive(clap::Parser)]
+//! struct Args {
+//!     #[command(flatten)]
+//!     common: edge::Common,
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     let args: Args = match edge::parse() {
+//!         Ok(args) => args,
+//!         Err(code) => return code,
+//!     };
+//!     args.common.start_logging();
+//!     edge::run("example", || {
+//!         let _socket = std::net::UdpSocket::bind("[::]:3478").exit(Exit::Unavailable)?;
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! | item | for |
+//! |---|---|
+//! | [`Exit`], [`WithExit`], [`run`], [`fail`] | exit codes and the one line on stderr that explains them |
+//! | [`Common`], [`parse`], [`logging`] | the options that every program has |
+//! | [`Remote`] | text that came from somebody else, made safe to show |
+//! | [`ServerAddr`], [`InviteLink`] | what people paste to name a server or a channel |
+//! | [`dirs`], [`settings`], [`secret_file`] | files and where they are |
+//! | [`agent`] | a program's connection to its `puncher` |
+//! | [`ready`] | telling a supervisor that the program serves |
+//!
+//! Only programs use it, never a core: it reads clocks, files and the environment.
 
+pub mod agent;
+mod args;
+pub mod dirs;
+mod exit;
+pub mod ready;
+mod remote;
+pub mod secret_file;
+mod server;
+pub mod settings;
+
+pub use args::{Common, logging, parse};
+pub use exit::{Coded, Exit, WithExit, code_of, fail, run};
+pub use remote::Remote;
+pub use server::{HTTP_PORT, InviteLink, ServerAddr, UDP_PORT, parse_server};
+pub use settings::Settings;
+
+/// The time of day in milliseconds since 1970, for events and message ids.
+pub fn unix_millis() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,60 @@
+use std::process::ExitCode;
+
+use clap::{Parser, error::ErrorKind};
+use tracing_subscriber::EnvFilter;
+
+use crate::Exit;
+
+/// The options that every program has.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Common {
+    /// Say more on stderr; twice for still more
+    #[arg(long, short, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// Say nothing on stderr but errors
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Write one JSON object per line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Never ask: fail with exit code 64 instead
+    #[arg(long, global = true)]
+    pub no_input: bool,
+}
+
+impl Common {
+    /// Starts the log on stderr as these options say.
+    pub fn start_logging(&self) {
+        logging(self.verbose, self.quiet);
+    }
+}
+
+/// Parses the program's arguments.
+///
+/// # Errors
+/// What to exit with, after the help or the complaint is printed.
+pub fn parse<T: Parser>() -> Result<T, ExitCode> {
+    T::try_parse().map_err(|error| {
+        // There is nobody to tell if the terminal is gone.
+        let _ = error.print();
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+            _ => Exit::Usage.into(),
+        }
+    })
+}
+
+/// Starts the log on stderr. `PUNCHLINE_LOG`, or else `RUST_LOG`, overrides the options.
+pub fn logging(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn",
+        (_, 1) => "info",
+        (_, 2) => "debug",
+        _ => "trace",
+    };
+    let wanted = ["PUNCHLINE_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok());
+    let filter = wanted.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(level));
+    // A second call, as in tests, changes nothing.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().try_init();
+}
