@@ -67,7 +67,7 @@ impl Default for Limits {
             sessions_per_network: 256,
             presence: Duration::from_secs(30),
             join_within: Duration::from_secs(10),
-            messages: Rate { per_second: 5, burst: 20 },
+            messages: Rate::per_second(5, 20),
         }
     }
 }

@@ -32,18 +32,22 @@ impl Prefix {
     }
 }
 
-/// So many in a second, and so many at once after a pause.
+/// One in so much time, and so many at once after a pause.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
-    /// Sustained.
-    pub per_second: u32,
-    /// At once.
-    pub burst: u32,
+    gap: Duration,
+    burst: u32,
 }
 
 impl Rate {
-    fn gap(self) -> Duration {
-        Duration::from_secs(1) / self.per_second.max(1)
+    /// `count` in a second, `burst` at once.
+    pub const fn per_second(count: u32, burst: u32) -> Self {
+        Self { gap: Duration::from_nanos(1_000_000_000 / count as u64), burst }
+    }
+
+    /// `count` in a day, all of them at once if need be.
+    pub const fn per_day(count: u32) -> Self {
+        Self { gap: Duration::from_secs(86_400 / count as u64), burst: count }
     }
 }
 
@@ -59,8 +63,8 @@ impl Bucket {
 
     /// Takes one token if there is one.
     pub fn take(&mut self, rate: Rate, now: Instant) -> bool {
-        let full_at = self.0.max(now) + rate.gap();
-        let allowed = full_at.duration_since(now) <= rate.gap() * rate.burst;
+        let full_at = self.0.max(now) + rate.gap;
+        let allowed = full_at.duration_since(now) <= rate.gap * rate.burst;
         if allowed {
             self.0 = full_at;
         }
@@ -167,7 +171,7 @@ mod tests {
     #[test]
     fn a_source_has_its_burst_then_its_rate() {
         let mut now = epoch();
-        let mut table = RateTable::new(Rate { per_second: 20, burst: 20 }, 7, now);
+        let mut table = RateTable::new(Rate::per_second(20, 20), 7, now);
         let from = network("192.0.2.1");
         assert_eq!((0..100).filter(|_| table.take(from, now)).count(), 20);
         assert!(table.take(network("198.51.100.1"), now), "another source is not concerned");

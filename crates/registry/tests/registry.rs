@@ -1,4 +1,5 @@
 //! The registry's behaviour in virtual time, one sentence a test.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::{
     net::SocketAddr,
