@@ -1,5 +1,7 @@
 //! Scenes of whole networks: who hears whom, from where, and when.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::{net::SocketAddr, time::Duration};
 
 use netsim::{DropReason, Hairpin, HostId, Kind, Link, Nat, Net, RouterId, Segment, epoch};
