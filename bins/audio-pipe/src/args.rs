@@ -1,0 +1,238 @@
+//! What can be typed, and what it means.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::file::{Encoding, Layout};
+
+/// Microphone to Opus frames, Opus frames to loudspeaker; each stage also alone, on files and pipes.
+#[derive(Debug, Parser)]
+#[command(name = "audio-pipe", version)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: edge::Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List microphones and loudspeakers
+    Devices,
+    /// Write what the microphone hears as voice records to stdout
+    Capture(CaptureArgs),
+    /// Play voice records from stdin
+    Play(PlayArgs),
+    /// Talk and listen on the voice lane of a running puncher
+    Talk(TalkArgs),
+    /// Turn WAV or bare samples into Ogg Opus
+    Encode(EncodeArgs),
+    /// Turn Ogg Opus into WAV or bare samples
+    Decode(DecodeArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CaptureArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Write figures about the run to this file at the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PlayArgs {
+    #[command(flatten)]
+    pub(crate) sink: SinkArgs,
+    /// Let the files begin at this time; what came before it is not in them
+    #[arg(long, value_name = "UNIX_SECONDS")]
+    pub(crate) start_at: Option<f64>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TalkArgs {
+    #[command(flatten)]
+    pub(crate) target: edge::agent::Target,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) sink: SinkArgs,
+    /// Begin muted; SIGUSR1 mutes and unmutes
+    #[arg(long)]
+    pub(crate) mute: bool,
+    /// Show levels on stderr
+    #[arg(long)]
+    pub(crate) meter: bool,
+    /// End a second after the input has
+    #[arg(long, requires = "input")]
+    pub(crate) exit_at_end: bool,
+}
+
+/// Where sound comes from, and how it is encoded.
+#[derive(Args, Debug)]
+pub(crate) struct SourceArgs {
+    /// Talk from a WAV file, or from stdin with -, in real time instead of from the microphone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) raw: RawInput,
+    /// The microphone's name, or a part of it
+    #[arg(long, value_name = "NAME", conflicts_with = "input")]
+    pub(crate) microphone: Option<String>,
+    /// How much sound the device gives at a time
+    #[arg(long, value_name = "MS", default_value = "5", value_parser = period)]
+    pub(crate) microphone_period: Duration,
+    /// Bits per second, such as 40000 or 40k
+    #[arg(long, value_name = "BITS", default_value = "40k", value_parser = bitrate)]
+    pub(crate) bitrate: u32,
+    /// How much sound one packet carries: 2.5, 5, 10, 20, 40 or 60
+    #[arg(long, value_name = "MS", default_value = "10", value_parser = frame)]
+    pub(crate) frame_ms: Duration,
+    /// Let the first sample, and the files of what is heard, be at this time
+    #[arg(long, value_name = "UNIX_SECONDS")]
+    pub(crate) start_at: Option<f64>,
+}
+
+/// Where sound goes.
+#[derive(Args, Debug)]
+pub(crate) struct SinkArgs {
+    /// Play to a WAV file, or to stdout with -, in real time instead of to the loudspeaker
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The loudspeaker's name, or a part of it
+    #[arg(long, value_name = "NAME", conflicts_with = "output")]
+    pub(crate) speaker: Option<String>,
+    /// How much sound the device takes at a time
+    #[arg(long, value_name = "MS", default_value = "5", value_parser = period)]
+    pub(crate) speaker_period: Duration,
+    /// Record every speaker to a WAV file of its own in this folder, with stats.json about them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) record_each: Option<PathBuf>,
+    /// Write figures about the run to this file at the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EncodeArgs {
+    /// What to read
+    #[arg(value_name = "INPUT", default_value = "-")]
+    pub(crate) input: PathBuf,
+    /// What to write
+    #[arg(value_name = "OUTPUT", default_value = "-")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) raw: RawInput,
+    /// Bits per second, such as 40000 or 40k
+    #[arg(long, value_name = "BITS", default_value = "40k", value_parser = bitrate)]
+    pub(crate) bitrate: u32,
+    /// How much sound one packet carries: 2.5, 5, 10, 20, 40 or 60
+    #[arg(long, value_name = "MS", default_value = "20", value_parser = frame)]
+    pub(crate) frame_ms: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DecodeArgs {
+    /// What to read
+    #[arg(value_name = "INPUT", default_value = "-")]
+    pub(crate) input: PathBuf,
+    /// What to write
+    #[arg(value_name = "OUTPUT", default_value = "-")]
+    pub(crate) output: PathBuf,
+    /// Write bare samples, 48 kHz, instead of WAV
+    #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, default_missing_value = "s16le")]
+    pub(crate) raw: Option<Raw>,
+    /// Write 32-bit floats instead of 16-bit integers
+    #[arg(long, conflicts_with = "raw")]
+    pub(crate) float: bool,
+}
+
+/// Input without a header.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct RawInput {
+    /// Read bare samples instead of WAV
+    #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, default_missing_value = "s16le")]
+    raw: Option<Raw>,
+    /// Samples per second of bare samples
+    #[arg(long, value_name = "HZ", default_value = "48000", requires = "raw", value_parser = clap::value_parser!(u32).range(1000..=768_000))]
+    rate: u32,
+    /// Channels of bare samples
+    #[arg(long, value_name = "N", default_value = "1", requires = "raw", value_parser = clap::value_parser!(u16).range(1..=64))]
+    channels: u16,
+}
+
+impl RawInput {
+    /// What bare samples look like, if they are bare.
+    pub(crate) fn layout(self) -> Option<Layout> {
+        self.raw.map(|raw| Layout { encoding: raw.encoding(), rate: self.rate, channels: self.channels })
+    }
+}
+
+/// How bare samples are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Raw {
+    /// 16-bit integers, little-endian
+    S16le,
+    /// 32-bit floats, little-endian
+    #[value(alias = "f32")]
+    F32le,
+}
+
+impl Raw {
+    pub(crate) fn encoding(self) -> Encoding {
+        match self {
+            Self::S16le => Encoding::S16,
+            Self::F32le => Encoding::F32,
+        }
+    }
+}
+
+fn bitrate(text: &str) -> Result<u32, String> {
+    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1000),
+        None => (text, 1),
+    };
+    let bits = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
+    bits.filter(|bits| (6000..=510_000).contains(bits)).ok_or_else(|| "not between 6k and 510k".to_owned())
+}
+
+fn frame(text: &str) -> Result<Duration, String> {
+    let frame = match text {
+        "2.5" => Duration::from_micros(2500),
+        "5" | "10" | "20" | "40" | "60" => Duration::from_millis(text.parse().unwrap_or(10)),
+        _ => return Err("not one of 2.5, 5, 10, 20, 40, 60".to_owned()),
+    };
+    Ok(frame)
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    let millis = text.parse::<f64>().ok().filter(|millis| (1.0..=200.0).contains(millis));
+    millis
+        .map(|millis| Duration::from_micros((millis * 1000.0) as u64))
+        .ok_or_else(|| "not between 1 and 200".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_tree_of_options_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_are_read_as_people_write_them() {
+        assert_eq!(bitrate("40k"), Ok(40_000));
+        assert_eq!(bitrate("24000"), Ok(24_000));
+        assert!(["", "k", "5k", "511k", "-1", "9999999k"].iter().all(|text| bitrate(text).is_err()));
+        assert_eq!(frame("2.5"), Ok(Duration::from_micros(2500)));
+        assert!(frame("15").is_err());
+        assert_eq!(period("2.5"), Ok(Duration::from_micros(2500)));
+        assert!(period("NaN").is_err());
+    }
+}

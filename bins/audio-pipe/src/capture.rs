@@ -1,0 +1,150 @@
+//! From the microphone, or a file that is played as if it were one, to packets.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use codec::{Encoder, Settings};
+use edge::{Exit, WithExit};
+use wire::agent::{Peers, VoiceRecord};
+
+use crate::args::{CaptureArgs, SourceArgs};
+use crate::device::Microphone;
+use crate::file::{self, Mono};
+use crate::packets::Packetizer;
+use crate::stats::{Captured, Stats};
+use crate::stop::Stop;
+use crate::timeline::{Timeline, unix_ns};
+
+/// Where sound comes from.
+pub(crate) enum Source {
+    File { mono: Mono, timeline: Timeline, at: u64 },
+    Device { microphone: Microphone, start: Timeline },
+}
+
+/// A frame that was heard.
+struct Took {
+    /// The number of its first sample.
+    at: u64,
+    /// Samples before the end; the rest is silence.
+    samples: usize,
+}
+
+impl Source {
+    pub(crate) fn open(args: &SourceArgs) -> Result<Self> {
+        Ok(match &args.input {
+            Some(path) => {
+                let mono = Mono::open(path, args.raw.layout())?;
+                Self::File { mono, timeline: Timeline::at(args.start_at), at: 0 }
+            }
+            None => {
+                let microphone = Microphone::open(args.microphone.as_deref(), args.microphone_period)?;
+                Self::Device { microphone, start: Timeline::at(args.start_at) }
+            }
+        })
+    }
+
+    /// Waits until the last sample of the next frame is heard.
+    fn next(&mut self, frame: &mut [f32], stop: &Stop) -> Result<Took> {
+        match self {
+            Self::File { mono, timeline, at } => {
+                let step = frame.len() as u64;
+                let missed = timeline.wait_for(*at + step, step);
+                for _ in 0..missed / step {
+                    mono.read(frame)?;
+                }
+                *at += missed;
+                let took = Took { at: *at, samples: mono.read(frame)? };
+                frame[took.samples..].fill(0.0);
+                *at += step;
+                Ok(took)
+            }
+            Self::Device { microphone, start } => loop {
+                let Some(at) = microphone.next(frame, stop) else {
+                    frame.fill(0.0);
+                    return Ok(Took { at: 0, samples: frame.len() });
+                };
+                if stop.is_asked() || start.has_begun() {
+                    return Ok(Took { at, samples: frame.len() });
+                }
+            },
+        }
+    }
+
+    /// When sample 0 was heard, in nanoseconds since 1970.
+    fn start_unix_ns(&self) -> Option<u64> {
+        match self {
+            Self::File { timeline, .. } => Some(timeline.start_unix_ns()),
+            Self::Device { microphone, .. } => microphone.timeline().map(|timeline| timeline.start_unix_ns()),
+        }
+    }
+}
+
+/// An encoder as the options want it, for a stream that no earlier run has used lately.
+pub(crate) fn packetizer(args: &SourceArgs) -> Result<Packetizer> {
+    let settings = Settings { bitrate: args.bitrate, frame: args.frame_ms, ..Settings::default() };
+    Ok(Packetizer::new(Encoder::new(settings)?, (unix_ns() >> 20) as u8))
+}
+
+/// Hears, encodes and sends until the source ends or everything does; the last packet says so.
+pub(crate) fn run(
+    source: &mut Source,
+    packets: &mut Packetizer,
+    muted: &AtomicBool,
+    stop: &Stop,
+    mut send: impl FnMut(&mut Packetizer) -> Result<()>,
+) -> Result<Captured> {
+    let (len, lookahead) = (packets.encoder().frame(), packets.encoder().lookahead());
+    let mut frame = vec![0.0; len];
+    let mut captured = Captured::default();
+    let mut end = None;
+    loop {
+        let took = source.next(&mut frame, stop)?;
+        if took.samples < len {
+            // The decoder gives back the end of the sound only when it is fed what comes after it.
+            end = end.or(Some(took.at + (took.samples + lookahead) as u64));
+        }
+        let last = stop.is_asked() || end.is_some_and(|end| took.at + len as u64 >= end);
+        if captured.frames == 0 {
+            let offset = took.at * 1_000_000_000 / u64::from(codec::RATE);
+            captured.first_sample_unix_ns = source.start_unix_ns().map(|start| start + offset);
+        }
+        captured.frames += 1;
+        if packets.push(&mut frame, took.at, muted.load(Ordering::Relaxed), last)? {
+            captured.packets += 1;
+            send(packets)?;
+        }
+        if last {
+            return Ok(captured);
+        }
+    }
+}
+
+/// Mutes if not muted, and the reverse.
+pub(crate) fn toggle(muted: &AtomicBool) {
+    muted.fetch_xor(true, Ordering::Relaxed);
+}
+
+/// `audio-pipe capture`.
+pub(crate) fn capture(args: &CaptureArgs) -> Result<()> {
+    let muted = Arc::new(AtomicBool::new(false));
+    let toggled = Arc::clone(&muted);
+    let stop = Stop::on_signals(move || toggle(&toggled))?;
+    let mut source = Source::open(&args.source)?;
+    let mut packets = packetizer(&args.source)?;
+    let stdout = Path::new("-");
+    let mut out = file::create(stdout)?;
+    let captured = run(&mut source, &mut packets, &muted, &stop, |packets| {
+        let Some(packet) = packets.packet(&[]) else { return Ok(()) };
+        let record = wire::frame::frame(&VoiceRecord { peers: Peers::All, packet });
+        file::write_all(&mut out, stdout, &record)
+    })?;
+    out.flush().exit(Exit::Io)?;
+    if let Some(path) = &args.stats {
+        Stats { capture: Some(captured), ..Stats::default() }.write(path)?;
+    }
+    stop.die_of_signal();
+    Ok(())
+}

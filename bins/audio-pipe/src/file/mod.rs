@@ -1,0 +1,161 @@
+//! Sound in files and pipes: WAV, bare samples, Ogg Opus.
+
+mod ogg;
+mod pcm;
+mod wav;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use edge::{Exit, WithExit};
+
+pub(crate) use ogg::{OpusReader, OpusWriter};
+pub(crate) use pcm::{Encoding, Layout, Pcm, PcmWriter};
+
+use crate::resample::Resampler;
+
+/// Samples per channel that a file is read ahead.
+const CHUNK: usize = 4800;
+
+/// The name that means standard input or output.
+fn is_standard(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// How a path is called in messages.
+pub(crate) fn shown(path: &Path, standard: &str) -> String {
+    if is_standard(path) { standard.to_owned() } else { path.display().to_string() }
+}
+
+/// Opens a file to read, `-` for standard input.
+pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>> {
+    if is_standard(path) {
+        return Ok(Box::new(io::stdin()));
+    }
+    let named = || format!("open {}", path.display());
+    let file = File::open(path).with_context(named).exit(Exit::NoInput)?;
+    if file.metadata().is_ok_and(|data| data.is_dir()) {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory)).with_context(named).exit(Exit::NoInput);
+    }
+    Ok(Box::new(io::BufReader::with_capacity(1 << 16, file)))
+}
+
+/// Opens a file to write, `-` for standard output, which may well be a file, too.
+pub(crate) fn create(path: &Path) -> Result<File> {
+    if is_standard(path) {
+        let stdout = io::stdout().as_fd().try_clone_to_owned().context("open the standard output")?;
+        return Ok(stdout.into());
+    }
+    File::create(path).with_context(|| format!("create {}", path.display())).exit(Exit::CannotCreate)
+}
+
+/// A file of samples, read as 48 kHz mono whatever it is.
+pub(crate) struct Mono {
+    pcm: Pcm,
+    name: String,
+    resampler: Option<Resampler>,
+    chunk: Vec<f32>,
+    ready: Vec<f32>,
+    taken: usize,
+    ended: bool,
+}
+
+impl Mono {
+    /// Opens a WAV file, or bare samples if `raw` tells their layout.
+    pub(crate) fn open(path: &Path, raw: Option<Layout>) -> Result<Self> {
+        let name = shown(path, "the standard input");
+        let reader = open(path)?;
+        let pcm = match raw {
+            Some(layout) => Pcm::new(reader, layout, None),
+            None => wav::read_header(reader).with_context(|| format!("read {name}"))?,
+        };
+        let rate = pcm.layout().rate;
+        let resampler = if rate == codec::RATE { None } else { Some(Resampler::precise(rate, codec::RATE)?) };
+        Ok(Self { pcm, name, resampler, chunk: vec![0.0; CHUNK], ready: Vec::new(), taken: 0, ended: false })
+    }
+
+    /// Samples per second of the file itself.
+    pub(crate) fn rate(&self) -> u32 {
+        self.pcm.layout().rate
+    }
+
+    /// Fills `out`, less only at the end, and tells how many samples it is.
+    pub(crate) fn read(&mut self, out: &mut [f32]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < out.len() {
+            if self.taken == self.ready.len() && !self.refill()? {
+                break;
+            }
+            let some = (out.len() - filled).min(self.ready.len() - self.taken);
+            out[filled..filled + some].copy_from_slice(&self.ready[self.taken..self.taken + some]);
+            filled += some;
+            self.taken += some;
+        }
+        Ok(filled)
+    }
+
+    fn refill(&mut self) -> Result<bool> {
+        self.ready.clear();
+        self.taken = 0;
+        while self.ready.is_empty() && !self.ended {
+            let read = self.pcm.read_mono(&mut self.chunk).with_context(|| format!("read {}", self.name))?;
+            let chunk = &self.chunk[..read];
+            self.ended = read < self.chunk.len();
+            match &mut self.resampler {
+                None => self.ready.extend_from_slice(chunk),
+                Some(resampler) => {
+                    resampler.push(chunk, &mut self.ready);
+                    if self.ended {
+                        resampler.finish(&mut self.ready);
+                    }
+                }
+            }
+        }
+        Ok(!self.ready.is_empty())
+    }
+}
+
+/// A 48 kHz file of samples that grows; errors name it.
+pub(crate) struct Recording {
+    writer: PcmWriter,
+    path: PathBuf,
+}
+
+impl Recording {
+    /// Begins a WAV file, or one of bare samples.
+    pub(crate) fn create(path: &Path, raw: bool, encoding: Encoding, channels: u16) -> Result<Self> {
+        let layout = Layout { encoding, rate: codec::RATE, channels };
+        let file = create(path)?;
+        let writer = if raw { PcmWriter::raw(file, layout) } else { PcmWriter::wav(file, layout) };
+        let path = path.to_owned();
+        let writer = writer.with_context(|| write_to(&path)).exit(Exit::Io)?;
+        Ok(Self { writer, path })
+    }
+
+    /// Appends samples; the channels are interleaved.
+    pub(crate) fn write(&mut self, samples: &[f32]) -> Result<()> {
+        self.writer.write(samples).with_context(|| write_to(&self.path)).exit(Exit::Io)
+    }
+
+    /// Appends so many samples of silence, where possible without writing them.
+    pub(crate) fn skip(&mut self, samples: u64) -> Result<()> {
+        self.writer.skip(samples).with_context(|| write_to(&self.path)).exit(Exit::Io)
+    }
+
+    /// Completes the file: what is buffered, and the lengths in the header.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.writer.finish().with_context(|| write_to(&self.path)).exit(Exit::Io)
+    }
+}
+
+/// Writes all of `bytes` to a file that is `-` or named in errors.
+pub(crate) fn write_all(file: &mut File, path: &Path, bytes: &[u8]) -> Result<()> {
+    file.write_all(bytes).with_context(|| write_to(path)).exit(Exit::Io)
+}
+
+fn write_to(path: &Path) -> String {
+    format!("write to {}", shown(path, "the standard output"))
+}

@@ -1,0 +1,274 @@
+//! Opus in Ogg (RFC 7845), sample exact both ways, also through pipes.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+
+use anyhow::{Context, Result, bail};
+use codec::{Decoder, Encoder, MAX_FRAME, RATE};
+use edge::{Exit, WithExit};
+use ogg::{
+    Packet, PacketWriteEndInfo, PacketWriter,
+    reading::{BasePacketReader, OggReadError, PageParser},
+};
+
+/// A page carries this much sound at most, so that a stream which is cut off has lost little.
+const PAGE: u64 = RATE as u64 / 5;
+/// Most of what comes before the samples is pictures; no more than this is kept at a time.
+const MAX_PACKETS_OF_A_PAGE: usize = 4096;
+
+/// Encodes samples as they come.
+pub(crate) struct OpusWriter {
+    ogg: PacketWriter<'static, BufWriter<File>>,
+    encoder: Encoder,
+    serial: u32,
+    frame: Vec<f32>,
+    /// The packet before the one at hand: only when there is another is it known not to be the last.
+    held: Option<Vec<u8>>,
+    samples: u64,
+    encoded: u64,
+    page_from: u64,
+}
+
+impl OpusWriter {
+    /// Writes the headers. `rate` is what the sound was before; players show it.
+    pub(crate) fn new(file: File, encoder: Encoder, rate: u32, serial: u32) -> io::Result<Self> {
+        let mut ogg = PacketWriter::new(BufWriter::new(file));
+        let preskip = encoder.lookahead() as u16;
+        ogg.write_packet(head(preskip, rate), serial, PacketWriteEndInfo::EndPage, 0)?;
+        ogg.write_packet(tags(), serial, PacketWriteEndInfo::EndPage, 0)?;
+        let frame = Vec::with_capacity(encoder.frame());
+        Ok(Self { ogg, encoder, serial, frame, held: None, samples: 0, encoded: 0, page_from: 0 })
+    }
+
+    /// Takes samples, 48 kHz mono.
+    pub(crate) fn write(&mut self, mut samples: &[f32]) -> Result<()> {
+        self.samples += samples.len() as u64;
+        while !samples.is_empty() {
+            let some = samples.len().min(self.encoder.frame() - self.frame.len());
+            self.frame.extend_from_slice(&samples[..some]);
+            samples = &samples[some..];
+            if self.frame.len() == self.encoder.frame() {
+                self.encode()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes what is left and ends the stream; the last page tells where the sound ends.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let end = self.samples + self.encoder.lookahead() as u64;
+        while self.encoded < end {
+            self.frame.resize(self.encoder.frame(), 0.0);
+            self.encode()?;
+        }
+        let last = self.held.take().unwrap_or_default();
+        self.ogg.write_packet(last, self.serial, PacketWriteEndInfo::EndStream, end)?;
+        Ok(self.ogg.inner_mut().flush()?)
+    }
+
+    fn encode(&mut self) -> Result<()> {
+        let packet = self.encoder.encode(&self.frame)?.to_vec();
+        self.frame.clear();
+        if let Some(before) = self.held.replace(packet) {
+            let full = self.encoded - self.page_from + self.encoder.frame() as u64 > PAGE;
+            let end = if full { PacketWriteEndInfo::EndPage } else { PacketWriteEndInfo::NormalPacket };
+            self.ogg.write_packet(before, self.serial, end, self.encoded)?;
+            if full {
+                self.page_from = self.encoded;
+                self.ogg.inner_mut().flush()?;
+            }
+        }
+        self.encoded += self.encoder.frame() as u64;
+        Ok(())
+    }
+}
+
+fn head(preskip: u16, rate: u32) -> Vec<u8> {
+    let mut head = b"OpusHead\x01\x01".to_vec();
+    head.extend_from_slice(&preskip.to_le_bytes());
+    head.extend_from_slice(&rate.to_le_bytes());
+    head.extend_from_slice(&[0, 0, 0]); // output gain, mapping family
+    head
+}
+
+fn tags() -> Vec<u8> {
+    let vendor = concat!("audio-pipe ", env!("CARGO_PKG_VERSION"));
+    let mut tags = b"OpusTags".to_vec();
+    tags.extend_from_slice(&(vendor.len() as u32).to_le_bytes());
+    tags.extend_from_slice(vendor.as_bytes());
+    tags.extend_from_slice(&[0; 4]); // no comments
+    tags
+}
+
+/// Decodes an Ogg Opus file page by page: only the page tells where its sound begins and ends.
+pub(crate) struct OpusReader {
+    input: Box<dyn Read + Send>,
+    pages: BasePacketReader,
+    page: Vec<Packet>,
+    link: Option<Link>,
+    channels: u8,
+    ended: bool,
+}
+
+/// One stream of a file; files may be put behind each other.
+struct Link {
+    serial: u32,
+    decoder: Decoder,
+    gain: f32,
+    has_tags: bool,
+    /// Samples still to be dropped at the start.
+    skip: u64,
+    /// Granule position at which the decoded sound begins, known after the first page.
+    origin: Option<u64>,
+    decoded: u64,
+}
+
+impl OpusReader {
+    /// Reads up to the first sound.
+    pub(crate) fn new(input: Box<dyn Read + Send>) -> Result<Self> {
+        let pages = BasePacketReader::new();
+        let mut reader = Self { input, pages, page: Vec::new(), link: None, channels: 0, ended: false };
+        while reader.link.is_none() && reader.next_page()? {
+            reader.start_link().exit(Exit::Data)?;
+        }
+        if reader.link.is_none() {
+            return Err(anyhow::anyhow!("not an Ogg Opus file: it is empty")).exit(Exit::Data);
+        }
+        Ok(reader)
+    }
+
+    /// How many channels the sound has: one or two.
+    pub(crate) fn channels(&self) -> u8 {
+        self.channels
+    }
+
+    /// Appends the sound of the next page, interleaved; `false` at the end.
+    pub(crate) fn read(&mut self, out: &mut Vec<f32>) -> Result<bool> {
+        if !self.next_page()? {
+            return Ok(false);
+        }
+        self.start_link().exit(Exit::Data)?;
+        self.decode_page(out).exit(Exit::Data)?;
+        Ok(true)
+    }
+
+    fn start_link(&mut self) -> Result<()> {
+        let Some(packet) = self.page.first().filter(|packet| packet.first_in_stream()) else {
+            return if self.link.is_none() { bail!("not an Ogg Opus file: it has no header") } else { Ok(()) };
+        };
+        let &[
+            b'O',
+            b'p',
+            b'u',
+            b's',
+            b'H',
+            b'e',
+            b'a',
+            b'd',
+            version,
+            channels,
+            s0,
+            s1,
+            _,
+            _,
+            _,
+            _,
+            g0,
+            g1,
+            family,
+            ..,
+        ] = packet.data.as_slice()
+        else {
+            bail!("an Ogg file without Opus in it");
+        };
+        if version >= 16 || family != 0 || !(1..=2).contains(&channels) {
+            bail!("an Ogg Opus file of a kind that is not read here: version {version}, {channels} channels");
+        }
+        if self.channels == 0 {
+            self.channels = channels;
+        }
+        self.link = Some(Link {
+            serial: packet.stream_serial(),
+            decoder: Decoder::with_channels(self.channels)?,
+            gain: 10_f32.powf(f32::from(i16::from_le_bytes([g0, g1])) / (20.0 * 256.0)),
+            has_tags: false,
+            skip: u16::from_le_bytes([s0, s1]).into(),
+            origin: None,
+            decoded: 0,
+        });
+        self.page.remove(0);
+        Ok(())
+    }
+
+    fn decode_page(&mut self, out: &mut Vec<f32>) -> Result<()> {
+        let channels = usize::from(self.channels);
+        let Some(link) = &mut self.link else { return Ok(()) };
+        self.page.retain(|packet| packet.stream_serial() == link.serial);
+        if !link.has_tags && !self.page.is_empty() {
+            self.page.remove(0);
+            link.has_tags = true;
+        }
+        let Some(last) = self.page.last() else { return Ok(()) };
+        let (granule, is_end) = (last.absgp_page(), last.last_in_stream());
+        let samples: u64 = self.page.iter().filter_map(|p| codec::packet_samples(&p.data)).map(|n| n as u64).sum();
+        let origin = *link.origin.get_or_insert(if is_end { 0 } else { granule.saturating_sub(samples) });
+        // Only the last page may end before its packets do (RFC 7845, section 4.5).
+        let end = if is_end { granule.saturating_sub(origin) } else { u64::MAX };
+        let mut block = vec![0.0; MAX_FRAME * channels];
+        for packet in self.page.drain(..) {
+            let samples = link.decoder.decode(&packet.data, &mut block)? as u64;
+            let kept = samples.min(end.saturating_sub(link.decoded));
+            link.decoded += samples;
+            let skipped = link.skip.min(kept);
+            link.skip -= skipped;
+            let kept = &block[skipped as usize * channels..kept as usize * channels];
+            out.extend(kept.iter().map(|sample| sample * link.gain));
+        }
+        Ok(())
+    }
+
+    /// Collects the packets that end on the next page which ends any.
+    fn next_page(&mut self) -> Result<bool> {
+        self.page.clear();
+        while self.page.is_empty() && !self.ended {
+            let Some(page) = read_page(&mut self.input)? else {
+                self.ended = true;
+                break;
+            };
+            self.pages.push_page(page).map_err(broken).exit(Exit::Data)?;
+            while let Some(packet) = self.pages.read_packet() {
+                if self.page.len() < MAX_PACKETS_OF_A_PAGE {
+                    self.page.push(packet);
+                }
+            }
+        }
+        Ok(!self.page.is_empty())
+    }
+}
+
+fn read_page(input: &mut impl Read) -> Result<Option<ogg::reading::OggPage>> {
+    let mut header = [0; 27];
+    let Some(()) = read_whole(input, &mut header)? else { return Ok(None) };
+    let (mut parser, segments) = PageParser::new(header).map_err(broken).exit(Exit::Data)?;
+    let mut table = vec![0; segments];
+    let Some(()) = read_whole(input, &mut table)? else { return Ok(None) };
+    let mut body = vec![0; parser.parse_segments(table)];
+    let Some(()) = read_whole(input, &mut body)? else { return Ok(None) };
+    parser.parse_packet_data(body).map(Some).map_err(broken).exit(Exit::Data)
+}
+
+/// A file that is cut short ends with its last whole page.
+fn read_whole(input: &mut impl Read, bytes: &mut [u8]) -> Result<Option<()>> {
+    match input.read_exact(bytes) {
+        Ok(()) => Ok(Some(())),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error).context("read the Ogg stream"),
+    }
+}
+
+fn broken(error: OggReadError) -> anyhow::Error {
+    match error {
+        OggReadError::NoCapturePatternFound => anyhow::anyhow!("not an Ogg file"),
+        error => anyhow::anyhow!("not a sound Ogg file: {error}"),
+    }
+}

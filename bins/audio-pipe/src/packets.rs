@@ -1,0 +1,188 @@
+//! From frames of sound to packets of the voice lane.
+
+use std::collections::VecDeque;
+
+use anyhow::Result;
+use codec::Encoder;
+use wire::voice::{Copy, Flags, Frame, MAX_PACKET, MediaTime, Voice};
+
+/// Samples of one unit of [`MediaTime`].
+const UNIT: u64 = 120;
+/// How many frames back a copy may be.
+const KEPT: usize = 8;
+/// While muted one packet goes out per so many samples: it says that somebody is still there.
+const MUTED_GAP: u64 = 400 * 48;
+
+/// Encodes frame after frame of one stream.
+pub(crate) struct Packetizer {
+    encoder: Encoder,
+    stream: u8,
+    seq: u16,
+    /// Whether the next packet begins a talkspurt.
+    starts: bool,
+    muted: bool,
+    /// Where the last packet of a muted time was.
+    muted_at: u64,
+    next: u64,
+    level: u8,
+    sent: VecDeque<Vec<u8>>,
+    head: Option<Head>,
+}
+
+/// What goes before the sound of the frame at hand.
+#[derive(Clone, Copy)]
+struct Head {
+    seq: u16,
+    time: MediaTime,
+    flags: Flags,
+    level: u8,
+}
+
+impl Packetizer {
+    pub(crate) fn new(encoder: Encoder, stream: u8) -> Self {
+        let sent = VecDeque::with_capacity(KEPT + 1);
+        Self { encoder, stream, seq: 0, starts: true, muted: false, muted_at: 0, next: 0, level: 127, sent, head: None }
+    }
+
+    pub(crate) fn encoder(&mut self) -> &mut Encoder {
+        &mut self.encoder
+    }
+
+    /// The level of the last frame in -dBov.
+    pub(crate) fn level(&self) -> u8 {
+        self.level
+    }
+
+    /// Takes the frame whose first sample is number `at`; whether there is something to send.
+    pub(crate) fn push(&mut self, frame: &mut [f32], at: u64, muted: bool, last: bool) -> Result<bool> {
+        let switched = std::mem::replace(&mut self.muted, muted) != muted;
+        match (muted, switched) {
+            (true, true) => fade(frame, |part| 1.0 - part),
+            (true, false) => frame.fill(0.0),
+            (false, true) => fade(frame, |part| part),
+            (false, false) => {}
+        }
+        self.level = if muted { 127 } else { codec::level(frame) };
+        if muted && !switched && !last && at < self.muted_at + MUTED_GAP {
+            return Ok(false);
+        }
+        // After a gap, also one that was slept through, the receiver may set its delay anew.
+        let mut flags = Flags::default();
+        if self.starts || at != self.next {
+            flags = flags.with(Flags::TALKSPURT_START);
+            self.sent.clear(); // what was before the gap is not this many frames back in time
+        }
+        if muted {
+            flags = flags.with(Flags::MUTED).with(Flags::TALKSPURT_END);
+            self.muted_at = at;
+        }
+        if last {
+            flags = flags.with(Flags::STREAM_END).with(Flags::TALKSPURT_END);
+        }
+        self.starts = muted;
+        self.next = at + frame.len() as u64;
+        self.head = Some(Head { seq: self.seq, time: MediaTime((at / UNIT) as u32), flags, level: self.level });
+        self.seq = self.seq.wrapping_add(1);
+        let mut packet = if self.sent.len() > KEPT { self.sent.pop_back() } else { None }.unwrap_or_default();
+        packet.clear();
+        packet.extend_from_slice(self.encoder.encode(frame)?);
+        self.sent.push_front(packet);
+        Ok(true)
+    }
+
+    /// The packet of the last frame, with copies of so many frames back as fit.
+    pub(crate) fn packet(&self, backs: &[u8]) -> Option<Vec<u8>> {
+        let Head { seq, time, flags, level } = self.head?;
+        let opus = self.sent.front()?;
+        let copy = |back: &u8| self.sent.get(usize::from(*back)).map(|opus| Copy { back: *back, opus });
+        let copies = backs.iter().filter_map(copy).collect();
+        let bytes = Voice::Frame(Frame { stream: self.stream, seq, time, flags, level, opus, copies }).to_bytes();
+        if bytes.len() > MAX_PACKET && !backs.is_empty() { self.packet(&[]) } else { Some(bytes) }
+    }
+}
+
+/// Scales a frame by what `gain` says for the part of the first 5 ms that has passed.
+fn fade(frame: &mut [f32], gain: impl Fn(f32) -> f32) {
+    let len = frame.len().min(240);
+    for (n, sample) in frame[..len].iter_mut().enumerate() {
+        *sample *= gain(n as f32 / len as f32);
+    }
+    let rest = gain(1.0);
+    frame[len..].iter_mut().for_each(|sample| *sample *= rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packetizer() -> Packetizer {
+        Packetizer::new(Encoder::new(codec::Settings::default()).expect("an encoder"), 7)
+    }
+
+    /// Sends a loud frame and tells the flags and number of the packet that comes of it, if one does.
+    fn push(packets: &mut Packetizer, n: u64, muted: bool, last: bool) -> Option<(u16, u32, Flags)> {
+        let mut frame = [0.3; 480];
+        if !packets.push(&mut frame, n * 480, muted, last).expect("a frame") {
+            return None;
+        }
+        let bytes = packets.packet(&[]).expect("a packet");
+        let Ok(Voice::Frame(frame)) = Voice::from_bytes(&bytes) else { panic!("not a frame") };
+        assert_eq!(frame.stream, 7);
+        Some((frame.seq, frame.time.0, frame.flags))
+    }
+
+    #[test]
+    fn numbers_and_time_go_on_and_the_ends_are_marked() {
+        let mut packets = packetizer();
+        let end = Flags::STREAM_END.with(Flags::TALKSPURT_END);
+        assert_eq!(push(&mut packets, 0, false, false), Some((0, 0, Flags::TALKSPURT_START)));
+        assert_eq!(push(&mut packets, 1, false, false), Some((1, 4, Flags::default())));
+        assert_eq!(push(&mut packets, 2, false, true), Some((2, 8, end)));
+    }
+
+    #[test]
+    fn time_that_was_slept_through_begins_a_talkspurt() {
+        let mut packets = packetizer();
+        push(&mut packets, 0, false, false);
+        assert_eq!(push(&mut packets, 100, false, false), Some((1, 400, Flags::TALKSPURT_START)));
+    }
+
+    #[test]
+    fn mute_fades_out_then_says_so_now_and_then_and_unmute_begins_a_talkspurt() {
+        let mut packets = packetizer();
+        let muted = Flags::MUTED.with(Flags::TALKSPURT_END);
+        push(&mut packets, 0, false, false);
+        assert_eq!(push(&mut packets, 1, true, false), Some((1, 4, muted)));
+        assert!((2..41).all(|n| push(&mut packets, n, true, false).is_none()));
+        assert_eq!(push(&mut packets, 41, true, false), Some((2, 164, muted.with(Flags::TALKSPURT_START))));
+        assert_eq!(push(&mut packets, 42, false, false), Some((3, 168, Flags::TALKSPURT_START)));
+        push(&mut packets, 43, false, false);
+        assert_eq!(packets.level(), 10);
+    }
+
+    #[test]
+    fn a_muted_microphone_lets_nothing_through() {
+        let mut packets = packetizer();
+        let mut frame = [0.5; 480];
+        packets.push(&mut frame, 0, false, false).expect("a frame");
+        packets.push(&mut frame, 480, true, false).expect("a frame");
+        assert_eq!((frame[0], frame[240..].iter().sum::<f32>()), (0.5, 0.0));
+        let mut frame = [0.5; 480];
+        packets.push(&mut frame, 960, true, false).expect("a frame");
+        assert_eq!(frame, [0.0; 480]);
+    }
+
+    #[test]
+    fn copies_are_the_packets_that_were_sent() {
+        let mut packets = packetizer();
+        let mut plain = Vec::new();
+        for n in 0..6 {
+            push(&mut packets, n, false, false);
+            plain.push(packets.sent[0].clone());
+        }
+        let bytes = packets.packet(&[2, 4]).expect("a packet");
+        let Ok(Voice::Frame(frame)) = Voice::from_bytes(&bytes) else { panic!("not a frame") };
+        let copies: Vec<_> = frame.copies.iter().map(|copy| (copy.back, copy.opus.to_vec())).collect();
+        assert_eq!(copies, [(2, plain[3].clone()), (4, plain[1].clone())]);
+    }
+}

@@ -1,0 +1,220 @@
+//! From packets to the loudspeaker, or a file that is filled as if it were one.
+
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use edge::{Exit, WithExit};
+use wire::PeerTag;
+use wire::agent::{MAX_RECORD, Peers, VoiceRecord};
+use wire::voice::Report;
+
+use crate::args::{PlayArgs, SinkArgs};
+use crate::device::Loudspeaker;
+use crate::room::Room;
+use crate::stop::Stop;
+use crate::timeline::Timeline;
+
+/// Samples that a file is given at a time: one wake-up each 10 ms.
+const FILE_BLOCK: usize = 480;
+/// Samples that the device's ring is given at a time.
+const DEVICE_BLOCK: usize = 240;
+/// A recording of what a device plays follows the clock when it is off by more: the device stood still.
+const MOST_OFF: u64 = 9600;
+/// After the end of the input: for so long nobody may be heard before it is the end of the output.
+const QUIET: Duration = Duration::from_millis(60);
+/// And no longer than this, whatever is heard.
+const MOST_REST: Duration = Duration::from_secs(3);
+
+/// Where sound goes.
+pub(crate) enum Sink {
+    File,
+    Device(Box<Loudspeaker>),
+}
+
+impl Sink {
+    pub(crate) fn open(args: &SinkArgs) -> Result<Self> {
+        Ok(match &args.output {
+            Some(_) => Self::File,
+            None => Self::Device(Box::new(Loudspeaker::open(args.speaker.as_deref(), args.speaker_period)?)),
+        })
+    }
+}
+
+/// The room, as the thread that hears and the thread that plays share it.
+pub(crate) type Shared = Arc<Mutex<Room>>;
+
+/// Enters the room. A thread that panicked there ends the program anyway.
+pub(crate) fn enter(room: &Mutex<Room>) -> MutexGuard<'_, Room> {
+    room.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Plays until everything ends, or until `done` is set and nobody is heard any more.
+pub(crate) fn run(
+    sink: Sink,
+    room: &Mutex<Room>,
+    start: Timeline,
+    done: &AtomicBool,
+    stop: &Stop,
+    report: impl FnMut(PeerTag, Report),
+) -> Result<()> {
+    enter(room).begin(start.start_unix_ns());
+    let mut player = Player { room, done, rest: None, report };
+    match sink {
+        Sink::File => player.fill_file(start, stop),
+        Sink::Device(loudspeaker) => player.feed_device(loudspeaker, start, stop),
+    }
+}
+
+struct Player<'a, F> {
+    room: &'a Mutex<Room>,
+    done: &'a AtomicBool,
+    /// Once the input has ended: since when, and since when nobody is heard.
+    rest: Option<(Instant, Option<Instant>)>,
+    report: F,
+}
+
+impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
+    fn fill_file(&mut self, start: Timeline, stop: &Stop) -> Result<()> {
+        let step = FILE_BLOCK as u64;
+        let mut block = [0.0; FILE_BLOCK];
+        // What is heard before the start is not for the file.
+        let mut ahead = start.samples_ahead() / step;
+        while ahead > 0 && !stop.is_asked() {
+            start.wait_before(ahead * step);
+            self.step(&mut block, None)?;
+            ahead -= 1;
+        }
+        let mut at = 0;
+        while !stop.is_asked() {
+            let missed = start.wait_for(at, step);
+            if missed > 0 {
+                enter(self.room).skip(missed)?;
+                at += missed;
+            }
+            if self.step(&mut block, Some(at))? {
+                break;
+            }
+            at += step;
+        }
+        Ok(())
+    }
+
+    fn feed_device(&mut self, mut loudspeaker: Box<Loudspeaker>, start: Timeline, stop: &Stop) -> Result<()> {
+        let mut block = [0.0; DEVICE_BLOCK];
+        let mut at = None;
+        while loudspeaker.wait(stop) {
+            let now = start.has_begun().then(|| start.sample(Instant::now()));
+            let off = |at: u64| now.is_some_and(|now| now.abs_diff(at) > MOST_OFF);
+            at = at.filter(|at| !off(*at)).or(now);
+            let ends = self.step(&mut block, at)?;
+            at = at.map(|at| at + DEVICE_BLOCK as u64);
+            loudspeaker.play(&block);
+            enter(self.room).note_underruns(loudspeaker.underruns());
+            if ends {
+                loudspeaker.drain();
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Plays a block; whether it was the last.
+    fn step(&mut self, block: &mut [f32], at: Option<u64>) -> Result<bool> {
+        let now = Instant::now();
+        let speakers = enter(self.room).play(block, at, now)?;
+        loop {
+            // The lock must not be held while the report is sent.
+            let due = enter(self.room).poll_report(now);
+            let Some((peer, report)) = due else { break };
+            (self.report)(peer, report);
+        }
+        Ok(self.is_over(speakers, now))
+    }
+
+    fn is_over(&mut self, speakers: usize, now: Instant) -> bool {
+        if !self.done.load(Ordering::Acquire) {
+            return false;
+        }
+        let (since, quiet) = self.rest.get_or_insert((now, None));
+        if speakers > 0 {
+            *quiet = None;
+        } else {
+            quiet.get_or_insert(now);
+        }
+        now.duration_since(*since) > MOST_REST || quiet.is_some_and(|quiet| now.duration_since(quiet) >= QUIET)
+    }
+}
+
+/// `audio-pipe play`.
+pub(crate) fn play(args: &PlayArgs) -> Result<()> {
+    let stop = Stop::on_signals(|| ())?;
+    let sink = Sink::open(&args.sink)?;
+    let room = Arc::new(Mutex::new(Room::new(&args.sink)?));
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = Reader { room: Arc::clone(&room), done: Arc::clone(&done), stop: stop.clone() };
+    thread::Builder::new().name("stdin".into()).spawn(move || reader.run()).context("start a thread")?;
+    let played = run(sink, &room, Timeline::at(args.start_at), &done, &stop, |_, _| ());
+    stop.check(played);
+    // What went wrong first explains what goes wrong at the end.
+    stop.check(finish(&room, None, &args.sink));
+    stop.outcome()?;
+    stop.die_of_signal();
+    Ok(())
+}
+
+/// Completes the files and writes the figures.
+pub(crate) fn finish(room: &Mutex<Room>, capture: Option<crate::stats::Captured>, args: &SinkArgs) -> Result<()> {
+    let mut room = enter(room);
+    let mut stats = room.finish()?;
+    stats.capture = capture;
+    for path in room.sidecar().iter().chain(&args.stats) {
+        stats.write(path)?;
+    }
+    Ok(())
+}
+
+/// Reads records from stdin.
+struct Reader {
+    room: Shared,
+    done: Arc<AtomicBool>,
+    stop: Stop,
+}
+
+impl Reader {
+    fn run(self) {
+        let read = self.read();
+        self.done.store(true, Ordering::Release);
+        if let Err(error) = read {
+            self.stop.fail(error);
+        }
+    }
+
+    fn read(&self) -> Result<()> {
+        let mut stdin = io::stdin().lock();
+        let mut frames = wire::frame::Reader::<VoiceRecord>::new("voice record", MAX_RECORD);
+        let mut chunk = vec![0; 1 << 16];
+        loop {
+            let read = match stdin.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).context("read the standard input").exit(Exit::Io),
+            };
+            let now = Instant::now();
+            frames.push(&chunk[..read]);
+            while let Some(record) = frames.next().context("the standard input is no voice lane").exit(Exit::Data)? {
+                // Our own microphone sends to everybody; whoever hears that hears one speaker.
+                let peer = if let Peers::One(peer) = record.peers { peer } else { PeerTag(0) };
+                enter(&self.room).hear(peer, &record.packet, now);
+            }
+        }
+        if frames.is_mid_message() {
+            tracing::warn!("The standard input ends in the middle of a record");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,211 @@
+//! Everybody who is heard: decoded, mixed, recorded, measured.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use anyhow::Result;
+use codec::Decoder;
+use jitter::{Config, Decode, Heard, Mixer, Undecodable};
+use wire::PeerTag;
+use wire::voice::Report;
+
+use crate::args::SinkArgs;
+use crate::file::{Encoding, Recording};
+use crate::record::Recordings;
+use crate::stats::{Played, Speaker, Stats};
+use crate::timeline::unix_ns;
+
+/// What is silent, in -dBov.
+const SILENCE: u8 = 127;
+
+/// The other people.
+pub(crate) struct Room {
+    mixer: Mixer<Ear>,
+    output: Option<Recording>,
+    each: Option<Recordings>,
+    people: BTreeMap<PeerTag, Person>,
+    gone: Vec<Speaker>,
+    played: Played,
+}
+
+/// What is known of a peer beside its voice.
+struct Person {
+    name: Option<String>,
+    first_frame_unix_ns: Option<u64>,
+    jitter_ms: u16,
+    /// The loudest since it was last asked for.
+    level: u8,
+}
+
+impl Person {
+    fn new() -> Self {
+        Self { name: None, first_frame_unix_ns: None, jitter_ms: 0, level: SILENCE }
+    }
+}
+
+impl Room {
+    /// An empty room whose sound also goes to the files that the options name.
+    pub(crate) fn new(args: &SinkArgs) -> Result<Self> {
+        // A decoder lacks nothing but memory.
+        Decoder::new()?;
+        let output = |path| Recording::create(path, false, Encoding::S16, 1);
+        Ok(Self {
+            mixer: Mixer::new(Config::default(), Ear::default),
+            output: args.output.as_deref().map(output).transpose()?,
+            each: args.record_each.as_deref().map(Recordings::create).transpose()?,
+            people: BTreeMap::new(),
+            gone: Vec::new(),
+            played: Played::default(),
+        })
+    }
+
+    /// Takes a packet; a report on our own voice comes back.
+    pub(crate) fn hear(&mut self, peer: PeerTag, packet: &[u8], now: Instant) -> Option<Report> {
+        match self.mixer.push(peer, packet, now) {
+            Ok(Heard::Report(report)) => Some(report),
+            Ok(Heard::Frame) => {
+                let person = self.people.entry(peer).or_insert_with(Person::new);
+                person.first_frame_unix_ns.get_or_insert_with(unix_ns);
+                None
+            }
+            Ok(Heard::Refused) => None,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "Ignored a packet");
+                None
+            }
+        }
+    }
+
+    /// Learns what a peer calls itself.
+    pub(crate) fn name(&mut self, peer: PeerTag, name: &str) {
+        self.people.entry(peer).or_insert_with(Person::new).name = Some(name.to_owned());
+    }
+
+    /// Forgets a peer that has left, but for its figures.
+    pub(crate) fn leave(&mut self, peer: PeerTag) {
+        let speaker = self.mixer.stats().find(|(tag, _)| *tag == peer).map(|(_, stats)| stats);
+        self.gone.extend(speaker.map(|stats| self.describe(peer, stats)));
+        self.people.remove(&peer);
+        self.mixer.remove(peer);
+    }
+
+    /// Gives the next samples; those from sample `at` on go to the files. Tells how many speakers are heard.
+    pub(crate) fn play(&mut self, block: &mut [f32], at: Option<u64>, now: Instant) -> Result<usize> {
+        let Self { mixer, people, each, .. } = self;
+        let mut recorded = Ok(());
+        let mixed = mixer.pull_tapped(block, now, |peer, samples| {
+            let person = people.get_mut(&peer);
+            let name = person.as_ref().and_then(|person| person.name.clone());
+            if let Some(person) = person {
+                person.level = person.level.min(codec::level(samples));
+            }
+            if let (Some(each), Some(at), Ok(())) = (each.as_mut(), at, &recorded) {
+                recorded = each.write(peer, name.as_deref(), at, samples);
+            }
+        });
+        recorded?;
+        self.played.limited_blocks += u64::from(mixed.limited);
+        if let Some(at) = at {
+            if let Some(output) = &mut self.output {
+                output.write(block)?;
+            }
+            self.played.samples = at + block.len() as u64;
+        }
+        Ok(mixed.speakers)
+    }
+
+    /// Lets time pass that nobody listened to.
+    pub(crate) fn skip(&mut self, samples: u64) -> Result<()> {
+        self.played.samples += samples;
+        self.output.as_mut().map_or(Ok(()), |output| output.skip(samples))
+    }
+
+    /// The next report that is due to a sender.
+    pub(crate) fn poll_report(&mut self, now: Instant) -> Option<(PeerTag, Report)> {
+        let (peer, report) = self.mixer.poll_report(now)?;
+        if let Some(person) = self.people.get_mut(&peer) {
+            person.jitter_ms = report.jitter_ms;
+        }
+        Some((peer, report))
+    }
+
+    /// How loud everybody was since the last time.
+    pub(crate) fn take_levels(&mut self) -> impl Iterator<Item = (PeerTag, Option<&str>, u8)> {
+        self.people.iter_mut().map(|(peer, person)| {
+            let level = std::mem::replace(&mut person.level, SILENCE);
+            (*peer, person.name.as_deref(), level)
+        })
+    }
+
+    /// Says when sample 0 is played.
+    pub(crate) fn begin(&mut self, start_unix_ns: u64) {
+        self.played.first_sample_unix_ns = start_unix_ns;
+    }
+
+    /// Says how many samples the device did not get in time.
+    pub(crate) fn note_underruns(&mut self, samples: u64) {
+        self.played.underrun_samples = samples;
+    }
+
+    /// Completes all files and tells what it was like.
+    pub(crate) fn finish(&mut self) -> Result<Stats> {
+        if let Some(output) = &mut self.output {
+            output.finish()?;
+        }
+        if let Some(each) = &mut self.each {
+            each.finish(self.played.samples)?;
+        }
+        let mut speakers = self.gone.clone();
+        speakers.extend(self.mixer.stats().map(|(peer, stats)| self.describe(peer, stats)));
+        let stats = Stats { playback: Some(self.played), speakers, ..Stats::default() };
+        Ok(stats)
+    }
+
+    /// Where one's own figures go beside the recordings.
+    pub(crate) fn sidecar(&self) -> Option<std::path::PathBuf> {
+        self.each.as_ref().map(|each| each.dir().join("stats.json"))
+    }
+
+    fn describe(&self, peer: PeerTag, stats: jitter::Stats) -> Speaker {
+        let person = self.people.get(&peer);
+        Speaker {
+            name: person.and_then(|person| person.name.clone()),
+            file: self.each.as_ref().and_then(|each| each.file(peer)).map(str::to_owned),
+            first_frame_unix_ns: person.and_then(|person| person.first_frame_unix_ns),
+            jitter_ms: person.map_or(0, |person| person.jitter_ms),
+            ..Speaker::new(peer.0, stats)
+        }
+    }
+}
+
+/// The decoder of one speaker; without memory for one, all of it is silence.
+struct Ear(Option<Decoder>);
+
+impl Default for Ear {
+    fn default() -> Self {
+        Self(Decoder::new().ok())
+    }
+}
+
+impl Decode for Ear {
+    fn decode(&mut self, opus: &[u8], out: &mut [f32]) -> Result<usize, Undecodable> {
+        self.0.as_mut().ok_or(Undecodable)?.decode(opus, out).map_err(|_| Undecodable)
+    }
+
+    fn decode_fec(&mut self, next: &[u8], out: &mut [f32]) -> Result<usize, Undecodable> {
+        self.0.as_mut().ok_or(Undecodable)?.decode_fec(next, out).map_err(|_| Undecodable)
+    }
+
+    fn conceal(&mut self, out: &mut [f32]) {
+        let concealed = self.0.as_mut().is_some_and(|decoder| decoder.conceal(out).is_ok());
+        if !concealed {
+            out.fill(0.0);
+        }
+    }
+
+    fn reset(&mut self) {
+        if let Some(decoder) = &mut self.0 {
+            decoder.reset();
+        }
+    }
+}

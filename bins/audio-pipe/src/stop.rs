@@ -1,0 +1,89 @@
+//! Why and when the program is to end.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+/// Shared by all threads; the first that ends tells the others.
+#[derive(Clone, Default)]
+pub(crate) struct Stop(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    asked: AtomicBool,
+    signal: AtomicI32,
+    failure: Mutex<Option<anyhow::Error>>,
+    waiting: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Stop {
+    /// One that SIGINT and SIGTERM ask for; `toggled` is called for every SIGUSR1.
+    pub(crate) fn on_signals(mut toggled: impl FnMut() + Send + 'static) -> Result<Self> {
+        let stop = Self::default();
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1]).context("catch signals")?;
+        let told = stop.clone();
+        let watch = move || {
+            for signal in signals.forever() {
+                if signal == SIGUSR1 {
+                    toggled();
+                } else {
+                    told.0.signal.store(signal, Ordering::Relaxed);
+                    told.ask();
+                }
+            }
+        };
+        thread::Builder::new().name("signals".into()).spawn(watch).context("start a thread")?;
+        Ok(stop)
+    }
+
+    /// Everything shall end.
+    pub(crate) fn ask(&self) {
+        self.0.asked.store(true, Ordering::Release);
+        drop(self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.changed.notify_all();
+    }
+
+    /// Everything shall end, because of this; the first reason counts.
+    pub(crate) fn fail(&self, error: anyhow::Error) {
+        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.ask();
+    }
+
+    /// Passes a thread's result on: its failure ends everything.
+    pub(crate) fn check(&self, result: Result<()>) {
+        if let Err(error) = result {
+            self.fail(error);
+        }
+    }
+
+    /// Whether it was asked for.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.asked.load(Ordering::Acquire)
+    }
+
+    /// Waits until it is asked for, at most so long; whether it was.
+    pub(crate) fn wait(&self, most: Duration) -> bool {
+        let waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.0.changed.wait_timeout_while(waiting, most, |()| !self.is_asked()));
+        self.is_asked()
+    }
+
+    /// Why it ended: a failure, else nothing.
+    pub(crate) fn outcome(&self) -> Result<()> {
+        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    /// After everything is cleaned up: ends the program by the signal that asked for it, if one did.
+    pub(crate) fn die_of_signal(&self) {
+        let signal = self.0.signal.load(Ordering::Relaxed);
+        if signal != 0 {
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Full duplex on the voice lane of a running `puncher`.
+//!
+//! One thread hears the microphone and sends, one reads what comes, one plays; this one tells what changes.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use edge::agent::{Client, Writer};
+use edge::{Exit, WithExit};
+use wire::PeerTag;
+use wire::agent::{FromPuncher, Local, Peers, ToPuncher, VoiceRecord};
+use wire::peer::Lane;
+use wire::voice::{Report, Voice};
+
+use crate::args::TalkArgs;
+use crate::capture::{self, Source, toggle};
+use crate::meter::Meter;
+use crate::packets::Packetizer;
+use crate::playback::{self, Sink, enter};
+use crate::room::Room;
+use crate::sending::{Plan, Receivers};
+use crate::stats::Captured;
+use crate::stop::Stop;
+use crate::timeline::Timeline;
+
+/// How often changes of level and mute are told.
+const TICK: Duration = Duration::from_millis(100);
+/// After the end of the input, with `--exit-at-end`: what the others hear late is on its way for so long.
+const HANG_OVER: Duration = Duration::from_secs(1);
+/// How long the threads may take to end. One may be stuck in a read.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What the threads of a talk share.
+#[derive(Clone)]
+struct Talk {
+    stop: Stop,
+    writer: Writer,
+    room: playback::Shared,
+    receivers: Arc<Mutex<Receivers>>,
+    muted: Arc<AtomicBool>,
+    /// The microphone's level, -dBov.
+    level: Arc<AtomicU8>,
+}
+
+/// `audio-pipe talk`.
+pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
+    let muted = Arc::new(AtomicBool::new(args.mute));
+    let toggled = Arc::clone(&muted);
+    let stop = Stop::on_signals(move || toggle(&toggled))?;
+    // Everything that can be wrong here is found before the others see us.
+    let source = Source::open(&args.source)?;
+    let sink = Sink::open(&args.sink)?;
+    let packets = capture::packetizer(&args.source)?;
+    let room = Arc::new(Mutex::new(Room::new(&args.sink)?));
+    let (client, _) = Client::connect(&args.target, Lane::Voice, "audio-pipe")?;
+    let talk = Talk {
+        stop,
+        writer: client.writer(),
+        room,
+        receivers: Arc::default(),
+        muted,
+        level: Arc::new(AtomicU8::new(127)),
+    };
+    let listening = talk.clone();
+    start("reader", move || listening.stop.check(listening.listen(client)))?;
+    let captured = talk.start_capture(args, source, packets)?;
+    let played = talk.start_playback(args, sink)?;
+
+    talk.tell_changes(args.meter, json);
+
+    let captured = captured.recv_timeout(GRACE).ok().flatten();
+    let _ = played.recv_timeout(GRACE);
+    talk.stop.check(playback::finish(&talk.room, captured, &args.sink));
+    talk.writer.close();
+    talk.stop.outcome()?;
+    talk.stop.die_of_signal();
+    Ok(())
+}
+
+impl Talk {
+    fn start_capture(
+        &self,
+        args: &TalkArgs,
+        mut source: Source,
+        mut packets: Packetizer,
+    ) -> Result<Receiver<Option<Captured>>> {
+        let (done, result) = mpsc::channel();
+        let (talk, bitrate, exit_at_end) = (self.clone(), args.source.bitrate, args.exit_at_end);
+        let mut sender =
+            Sender { talk: self.clone(), bitrate, expected_loss: 0, current_bitrate: bitrate, ended: false };
+        start("capture", move || {
+            let captured =
+                capture::run(&mut source, &mut packets, &talk.muted, &talk.stop, |packets| sender.send(packets));
+            let outcome = captured.as_ref().ok().copied();
+            talk.stop.check(captured.map(drop));
+            let _ = done.send(outcome);
+            if exit_at_end && !talk.stop.wait(HANG_OVER) {
+                talk.stop.ask();
+            }
+        })?;
+        Ok(result)
+    }
+
+    fn start_playback(&self, args: &TalkArgs, sink: Sink) -> Result<Receiver<()>> {
+        let (done, result) = mpsc::channel();
+        let (talk, timeline) = (self.clone(), Timeline::at(args.source.start_at));
+        start("playback", move || {
+            let never = AtomicBool::new(false);
+            let report = |peer, report| talk.report(peer, report);
+            talk.stop.check(playback::run(sink, &talk.room, timeline, &never, &talk.stop, report));
+            let _ = done.send(());
+        })?;
+        Ok(result)
+    }
+
+    /// Hears what `puncher` says until it ends.
+    fn listen(&self, mut client: Client) -> Result<()> {
+        while let Some(record) = client.read()? {
+            match record {
+                FromPuncher::Voice(VoiceRecord { peers: Peers::One(peer), packet }) => {
+                    let now = Instant::now();
+                    let report = enter(&self.room).hear(peer, &packet, now);
+                    if let Some(report) = report {
+                        self.receivers().handle_report(peer, &report, now);
+                    }
+                }
+                FromPuncher::Peer(peer) => {
+                    enter(&self.room).name(peer.tag, &peer.name);
+                    self.receivers().join(peer.tag);
+                }
+                FromPuncher::Left { tag, .. } => {
+                    enter(&self.room).leave(tag);
+                    self.receivers().leave(tag);
+                }
+                FromPuncher::Local(Local::SetMute(Some(mute))) => self.muted.store(mute, Ordering::Relaxed),
+                FromPuncher::Local(Local::SetMute(None)) => toggle(&self.muted),
+                FromPuncher::Closing => {
+                    self.stop.ask();
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        if self.stop.is_asked() { Ok(()) } else { Err(anyhow!("puncher has ended")).exit(Exit::Unavailable) }
+    }
+
+    /// Tells the sender of a stream what we see of it. When `puncher` is gone, [`Self::listen`] says so.
+    fn report(&self, peer: PeerTag, report: Report) {
+        let packet = Voice::Report(report).to_bytes();
+        let _ = self.writer.send(&ToPuncher::Voice(VoiceRecord { peers: Peers::One(peer), packet }));
+    }
+
+    /// Until the end: tells the other programs here of mute and levels, when they change.
+    fn tell_changes(&self, on_stderr: bool, json: bool) {
+        let mut meter = Meter::new(on_stderr, json);
+        loop {
+            let ends = self.stop.wait(TICK);
+            if ends {
+                return meter.end();
+            }
+            let muted = self.muted.load(Ordering::Relaxed);
+            let own = if muted { 127 } else { self.level.load(Ordering::Relaxed) };
+            let changes = meter.update(muted, own, enter(&self.room).take_levels());
+            for change in changes {
+                let _ = self.writer.send(&ToPuncher::Local(change));
+            }
+        }
+    }
+
+    fn receivers(&self) -> MutexGuard<'_, Receivers> {
+        self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends each frame to everybody, as each needs it.
+struct Sender {
+    talk: Talk,
+    bitrate: u32,
+    expected_loss: u8,
+    current_bitrate: u32,
+    /// `puncher` is gone; the reader says so.
+    ended: bool,
+}
+
+impl Sender {
+    fn send(&mut self, packets: &mut Packetizer) -> Result<()> {
+        self.talk.level.store(packets.level(), Ordering::Relaxed);
+        let plan = self.talk.receivers().plan(self.bitrate);
+        self.adapt(packets, &plan)?;
+        for (peers, copies) in plan.groups {
+            let Some(packet) = packets.packet(copies).filter(|_| !self.ended) else { continue };
+            self.ended = self.talk.writer.send(&ToPuncher::Voice(VoiceRecord { peers, packet })).is_err();
+        }
+        Ok(())
+    }
+
+    fn adapt(&mut self, packets: &mut Packetizer, plan: &Plan) -> Result<()> {
+        if plan.expected_loss != self.expected_loss {
+            self.expected_loss = plan.expected_loss;
+            packets.encoder().set_expected_loss(plan.expected_loss)?;
+        }
+        if plan.bitrate != self.current_bitrate {
+            self.current_bitrate = plan.bitrate;
+            packets.encoder().set_bitrate(plan.bitrate)?;
+        }
+        Ok(())
+    }
+}
+
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    thread::Builder::new().name(name.into()).spawn(work).map(drop).context("start a thread")
+}
