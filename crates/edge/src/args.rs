@@ -20,12 +20,18 @@ pub struct Common {
     /// Never ask: fail with exit code 64 instead
     #[arg(long, global = true)]
     pub no_input: bool,
+    /// End when the program that started this one ends, however it ends
+    #[arg(long, global = true)]
+    pub die_with_parent: bool,
 }
 
 impl Common {
-    /// Starts the log on stderr as these options say.
-    pub fn start_logging(&self) {
+    /// Does what these options say: starts the log on stderr, ties the program to its parent.
+    pub fn start(&self) {
         logging(self.verbose, self.quiet);
+        if self.die_with_parent {
+            die_with_parent();
+        }
     }
 }
 
@@ -57,4 +63,19 @@ pub fn logging(verbose: u8, quiet: bool) {
     let filter = wanted.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(level));
     // A second call, as in tests, changes nothing.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().try_init();
+}
+
+/// Asks the system for SIGTERM at the parent's end; where it can't be asked, says so.
+#[cfg(target_os = "linux")]
+fn die_with_parent() {
+    use rustix::process::{Signal, set_parent_process_death_signal};
+
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
+        tracing::warn!(%error, "this program will not end with its parent");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with_parent() {
+    tracing::warn!("--die-with-parent does nothing on this system");
 }

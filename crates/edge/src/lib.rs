@@ -16,7 +16,7 @@
 //!         Ok(args) => args,
 //!         Err(code) => return code,
 //!     };
-//!     args.common.start_logging();
+//!     args.common.start();
 //!     edge::run("example", || {
 //!         let _socket = std::net::UdpSocket::bind("[::]:3478").exit(Exit::Unavailable)?;
 //!         Ok(())
