@@ -154,9 +154,14 @@ mod tests {
     const KEPT: Delivery = Delivery::Delivered(Keeper::Chat);
     const WAITING: Delivery = Delivery::Delivered(Keeper::Puncher);
 
+    #[expect(clippy::disallowed_methods, reason = "any start of the virtual time will do")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
     fn settled(deliveries: &[(PeerTag, Delivery)]) -> Receipt {
         let mut outgoing = Outgoing::default();
-        outgoing.start(ID, Instant::now());
+        outgoing.start(ID, start());
         for (peer, outcome) in deliveries {
             outgoing.handle_delivery(ID, *peer, "somebody", *outcome);
         }
@@ -186,7 +191,7 @@ mod tests {
     #[test]
     fn those_who_do_not_have_it_are_named() {
         let mut outgoing = Outgoing::default();
-        outgoing.start(ID, Instant::now());
+        outgoing.start(ID, start());
         outgoing.handle_delivery(ID, CAROL, "carol", Delivery::TimedOut);
         outgoing.handle_delivery(ID, BOB, "bob", KEPT);
         outgoing.handle_settled(ID);
@@ -199,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_text_that_nobody_settles_is_given_up() {
-        let start = Instant::now();
+        let start = start();
         let mut outgoing = Outgoing::default();
         outgoing.start(ID, start);
         outgoing.handle_delivery(ID, BOB, "bob", KEPT);
@@ -217,8 +222,8 @@ mod tests {
     #[test]
     fn the_end_of_puncher_gives_every_text_its_receipt() {
         let mut outgoing = Outgoing::default();
-        outgoing.start(ID, Instant::now());
-        outgoing.start(MessageId(8), Instant::now());
+        outgoing.start(ID, start());
+        outgoing.start(MessageId(8), start());
         outgoing.close();
         let verdicts: Vec<_> =
             std::iter::from_fn(|| outgoing.poll_receipt()).map(|receipt| receipt.verdict()).collect();
