@@ -16,11 +16,25 @@
 //! speaker allocates nothing. Whatever a peer sends, memory stays bounded and nothing panics: what makes no sense is
 //! counted in [`Stats`] and dropped.
 
+mod arrivals;
 mod decode;
+mod delays;
+mod drift;
+mod limiter;
+mod lowest;
 mod mixer;
+mod moment;
+mod pace;
+mod pcm;
+mod playout;
 mod redundancy;
+mod resample;
 mod speaker;
 mod stats;
+mod store;
+mod stretch;
+mod target;
+mod toc;
 
 pub use decode::{Decode, Undecodable};
 pub use mixer::{Heard, Mixed, Mixer};

@@ -1,14 +1,41 @@
-use std::{fmt, time::Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
-use wire::{DecodeError, PeerTag, voice::Report};
+use wire::{
+    DecodeError, PeerTag,
+    voice::{Report, Voice},
+};
 
-use crate::{Config, Decode, Speaker, Stats};
+use crate::{Config, Decode, Speaker, Stats, limiter::Limiter};
+
+const REPORT_EVERY: Duration = Duration::from_millis(200);
+/// A speaker of whom nothing came for this long is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+/// Room for the speaker being mixed; longer pulls are cut into such parts.
+const BLOCK: usize = 960;
+const MAX_GAIN: f32 = 4.0;
+/// Gains that are remembered.
+const MOST_GAINS: usize = 256;
 
 /// All remote voices, summed.
 pub struct Mixer<D> {
     config: Config,
     make_decoder: Box<dyn FnMut() -> D + Send>,
-    voices: Vec<(PeerTag, Speaker<D>)>,
+    voices: Vec<Voiced<D>>,
+    gains: Vec<(PeerTag, f32)>,
+    limiter: Limiter,
+    sound: Vec<f32>,
+}
+
+struct Voiced<D> {
+    peer: PeerTag,
+    speaker: Speaker<D>,
+    gain: f32,
+    heard: Instant,
+    report_at: Instant,
+    has_news: bool,
 }
 
 /// What a datagram of the voice lane was.
@@ -34,12 +61,19 @@ pub struct Mixed {
 }
 
 impl<D: Decode> Mixer<D> {
-    /// Most speakers at a time; when it is reached, one that is silent gives way.
+    /// Most speakers at a time; when it is reached, the one that has been silent the longest gives way.
     pub const MAX_SPEAKERS: usize = 64;
 
     /// A mixer that makes a decoder for each new speaker.
     pub fn new(config: Config, make_decoder: impl FnMut() -> D + Send + 'static) -> Self {
-        Self { config, make_decoder: Box::new(make_decoder), voices: Vec::new() }
+        Self {
+            config,
+            make_decoder: Box::new(make_decoder),
+            voices: Vec::new(),
+            gains: Vec::new(),
+            limiter: Limiter::new(),
+            sound: vec![0.0; BLOCK],
+        }
     }
 
     /// Takes a datagram of the voice lane that came from `peer` at `now`.
@@ -47,7 +81,13 @@ impl<D: Decode> Mixer<D> {
     /// # Errors
     /// [`DecodeError`] if it is no voice packet.
     pub fn push(&mut self, peer: PeerTag, datagram: &[u8], now: Instant) -> Result<Heard, DecodeError> {
-        let _ = (peer, datagram, now, self.config, &mut self.make_decoder);
+        let frame = match Voice::from_bytes(datagram)? {
+            Voice::Report(report) => return Ok(Heard::Report(report)),
+            Voice::Frame(frame) => frame,
+        };
+        let Some(voice) = self.voice(peer, now) else { return Ok(Heard::Refused) };
+        voice.speaker.push(&frame, now);
+        (voice.heard, voice.has_news) = (now, true);
         Ok(Heard::Frame)
     }
 
@@ -56,32 +96,79 @@ impl<D: Decode> Mixer<D> {
         self.pull_tapped(out, now, |_, _| ())
     }
 
-    /// As [`Mixer::pull`], and shows each speaker's own sound, before its gain, unless it is silent.
-    pub fn pull_tapped(&mut self, out: &mut [f32], now: Instant, tap: impl FnMut(PeerTag, &[f32])) -> Mixed {
-        let _ = (now, tap);
+    /// As [`Mixer::pull`], and shows each speaker's own sound, before its gain, unless it is silent; of a long pull, in
+    /// several parts.
+    pub fn pull_tapped(&mut self, out: &mut [f32], now: Instant, mut tap: impl FnMut(PeerTag, &[f32])) -> Mixed {
+        self.voices.retain(|voice| now.saturating_duration_since(voice.heard) < FORGOTTEN);
+        let mut mixed = Mixed::default();
         out.fill(0.0);
-        Mixed::default()
+        for voice in &mut self.voices {
+            let mut is_heard = false;
+            for part in out.chunks_mut(BLOCK) {
+                let sound = &mut self.sound[..part.len()];
+                let pulled = voice.speaker.pull(sound, now);
+                if pulled.silent {
+                    continue;
+                }
+                is_heard = true;
+                mixed.concealed += pulled.concealed;
+                tap(voice.peer, sound);
+                for (sum, sample) in part.iter_mut().zip(sound) {
+                    *sum += *sample * voice.gain;
+                }
+            }
+            mixed.speakers += usize::from(is_heard);
+        }
+        mixed.limited = self.limiter.limit(out);
+        mixed
     }
 
-    /// The next report that is due; ask until there is none.
+    /// The next report that is due; ask until there is none. Of a peer that sent nothing since the last one, there is none.
     pub fn poll_report(&mut self, now: Instant) -> Option<(PeerTag, Report)> {
-        let _ = now;
-        None
+        let voice = self.voices.iter_mut().find(|voice| voice.has_news && voice.report_at <= now)?;
+        voice.report_at = now + REPORT_EVERY;
+        voice.has_news = false;
+        Some((voice.peer, voice.speaker.report()))
     }
 
-    /// Sets how loud a speaker is, as a factor, 0 to 4 (+12 dB); it lasts while the peer is known, even before it speaks.
+    /// Sets how loud a speaker is, as a factor from 0 to 4 (+12 dB); it lasts until the peer is removed, and may be set
+    /// before it speaks.
     pub fn set_gain(&mut self, peer: PeerTag, gain: f32) {
-        let _ = (peer, gain);
+        let gain = if gain.is_finite() { gain.clamp(0.0, MAX_GAIN) } else { 1.0 };
+        self.gains.retain(|(of, _)| *of != peer);
+        if gain != 1.0 && self.gains.len() < MOST_GAINS {
+            self.gains.push((peer, gain));
+        }
+        if let Some(voice) = self.voices.iter_mut().find(|voice| voice.peer == peer) {
+            voice.gain = gain;
+        }
     }
 
     /// Forgets a speaker, as when its peer has left.
     pub fn remove(&mut self, peer: PeerTag) {
-        self.voices.retain(|(tag, _)| *tag != peer);
+        self.voices.retain(|voice| voice.peer != peer);
+        self.gains.retain(|(of, _)| *of != peer);
     }
 
     /// What was seen and done, for each speaker.
     pub fn stats(&self) -> impl Iterator<Item = (PeerTag, Stats)> + '_ {
-        self.voices.iter().map(|(peer, speaker)| (*peer, speaker.stats()))
+        self.voices.iter().map(|voice| (voice.peer, voice.speaker.stats()))
+    }
+
+    /// The speaker of `peer`, made if need be; `None` if all speakers there may be are speaking.
+    fn voice(&mut self, peer: PeerTag, now: Instant) -> Option<&mut Voiced<D>> {
+        if let Some(index) = self.voices.iter().position(|voice| voice.peer == peer) {
+            return Some(&mut self.voices[index]);
+        }
+        if self.voices.len() >= Self::MAX_SPEAKERS {
+            let silent = self.voices.iter().enumerate().filter(|(_, voice)| voice.speaker.is_idle());
+            let (longest, _) = silent.min_by_key(|(_, voice)| voice.heard)?;
+            self.voices.swap_remove(longest);
+        }
+        let speaker = Speaker::new((self.make_decoder)(), self.config);
+        let gain = self.gains.iter().find(|(of, _)| *of == peer).map_or(1.0, |(_, gain)| *gain);
+        self.voices.push(Voiced { peer, speaker, gain, heard: now, report_at: now + REPORT_EVERY, has_news: false });
+        self.voices.last_mut()
     }
 }
 

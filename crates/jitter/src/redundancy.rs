@@ -1,6 +1,15 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wire::voice::Report;
+
+/// A remedy is taken when it was needed for this long ...
+const WORSE_FOR: Duration = Duration::from_secs(2);
+/// ... and given up when a weaker one would have done for this long.
+const BETTER_FOR: Duration = Duration::from_secs(10);
+/// Reports are averaged over about this many: 2 s.
+const REPORTS: f32 = 10.0;
+/// Delay variation this far above its lowest is a queue that fills.
+const QUEUE_MS: f32 = 60.0;
 
 /// What a sender does for one receiver against loss.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -35,6 +44,15 @@ impl Remedy {
             Self::Full => 25,
         }
     }
+
+    fn against(loss_percent: f32, burst: f32) -> Self {
+        match loss_percent {
+            loss if loss < 1.0 => Self::None,
+            loss if loss > 20.0 || burst > 4.0 => Self::Full,
+            loss if loss > 5.0 || burst >= 2.0 => Self::Strong,
+            _ => Self::Light,
+        }
+    }
 }
 
 /// Chooses the remedy for one receiver from its reports: soon when it gets worse, slowly when it gets better.
@@ -43,6 +61,13 @@ impl Remedy {
 #[derive(Clone, Debug, Default)]
 pub struct Redundancy {
     remedy: Remedy,
+    loss: f32,
+    burst: f32,
+    jitter: f32,
+    calm_jitter: Option<f32>,
+    /// Since when a stronger or a weaker remedy has been the right one.
+    stronger_since: Option<Instant>,
+    weaker_since: Option<Instant>,
 }
 
 impl Redundancy {
@@ -53,7 +78,23 @@ impl Redundancy {
 
     /// Takes a report that the receiver sent.
     pub fn handle_report(&mut self, report: &Report, now: Instant) {
-        let _ = (report, now);
+        self.average(report);
+        let right = Remedy::against(self.loss, self.burst);
+        if right > self.remedy {
+            self.weaker_since = None;
+            let since = *self.stronger_since.get_or_insert(now);
+            if now.saturating_duration_since(since) >= WORSE_FOR && !self.is_congested() {
+                (self.remedy, self.stronger_since) = (right, None);
+            }
+        } else if right < self.remedy {
+            self.stronger_since = None;
+            let since = *self.weaker_since.get_or_insert(now);
+            if now.saturating_duration_since(since) >= BETTER_FOR {
+                (self.remedy, self.weaker_since) = (right, None);
+            }
+        } else {
+            (self.stronger_since, self.weaker_since) = (None, None);
+        }
     }
 
     /// What to do for this receiver.
@@ -63,6 +104,78 @@ impl Redundancy {
 
     /// Whether loss comes with rising delay: the path is full, so send less before sending copies.
     pub fn is_congested(&self) -> bool {
-        false
+        self.loss >= 1.0 && self.calm_jitter.is_some_and(|calm| self.jitter > calm + QUEUE_MS)
+    }
+
+    fn average(&mut self, report: &Report) {
+        let towards = |average: &mut f32, value: f32| *average += (value - *average) / REPORTS;
+        towards(&mut self.loss, f32::from(report.loss_permille.min(1000)) / 10.0);
+        if report.loss_permille > 0 {
+            towards(&mut self.burst, f32::from(report.burst_tenths) / 10.0);
+        }
+        let jitter = f32::from(report.jitter_ms);
+        let calm = self.calm_jitter.get_or_insert(jitter);
+        *calm = jitter.min(*calm + (jitter - *calm) / 1000.0);
+        towards(&mut self.jitter, jitter);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Receiver {
+        now: Instant,
+        policy: Redundancy,
+    }
+
+    impl Receiver {
+        fn new() -> Self {
+            Self { now: Instant::now(), policy: Redundancy::new() }
+        }
+
+        /// The remedy after `seconds` in which every report says the same.
+        fn after(&mut self, seconds: u32, loss_permille: u16, burst_tenths: u16, jitter_ms: u16) -> Remedy {
+            for _ in 0..seconds * 5 {
+                self.now += Duration::from_millis(200);
+                self.policy
+                    .handle_report(&Report { loss_permille, burst_tenths, jitter_ms, ..Report::default() }, self.now);
+            }
+            self.policy.remedy()
+        }
+    }
+
+    #[test]
+    fn the_remedy_fits_the_loss() {
+        let table = [
+            (5, 10, Remedy::None),
+            (30, 10, Remedy::Light),
+            (30, 30, Remedy::Strong),
+            (100, 10, Remedy::Strong),
+            (300, 10, Remedy::Full),
+            (100, 60, Remedy::Full),
+        ];
+        for (loss, burst, remedy) in table {
+            assert_eq!(Receiver::new().after(20, loss, burst, 10), remedy, "{loss} permille in gaps of {burst} tenths");
+        }
+    }
+
+    #[test]
+    fn it_comes_soon_and_goes_slowly() {
+        let mut receiver = Receiver::new();
+        assert_eq!(receiver.after(2, 100, 10, 10), Remedy::None);
+        assert!(receiver.after(3, 100, 10, 10) > Remedy::None);
+        assert_eq!(receiver.after(9, 100, 10, 10), Remedy::Strong);
+        assert_eq!(receiver.after(10, 0, 0, 10), Remedy::Strong);
+        assert_eq!(receiver.after(30, 0, 0, 10), Remedy::None);
+    }
+
+    #[test]
+    fn a_full_path_gets_no_copies() {
+        let mut receiver = Receiver::new();
+        receiver.after(10, 0, 0, 10);
+
+        assert_eq!(receiver.after(10, 100, 10, 150), Remedy::None);
+        assert!(receiver.policy.is_congested());
     }
 }

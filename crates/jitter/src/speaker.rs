@@ -1,8 +1,30 @@
 use std::time::{Duration, Instant};
 
-use wire::voice::{Frame, Report};
+use wire::voice::{Flags, Frame, Report};
 
-use crate::{Decode, Stats};
+use crate::{
+    Decode, SAMPLE_RATE, Stats,
+    arrivals::{Arrivals, Place},
+    delays::Delays,
+    drift::Drift,
+    moment::Moment,
+    pace::Pace,
+    playout::{Counts, Playout},
+    resample,
+    store::Head,
+    target, toc,
+};
+
+const MS: i64 = SAMPLE_RATE as i64 / 1000;
+/// Frames of the stream before the last change are ignored for this long: they were on their way.
+const CHANGE: i64 = 2 * SAMPLE_RATE as i64;
+/// More copies in one packet are ignored.
+const MOST_COPIES: usize = 8;
+/// Longer pulls are cut into such parts: 20 ms.
+const LONGEST_PULL: usize = 960;
+/// Seconds in which resampling brings back a delay that is wrong, and the most it changes the rate for that.
+const SETTLE: f64 = 10.0;
+const MOST_SETTLE: f64 = 300e-6;
 
 /// How a speaker starts and how far it may go.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,44 +55,225 @@ pub struct Pulled {
 /// One remote voice: packets in, samples out.
 #[derive(Debug)]
 pub struct Speaker<D> {
-    decoder: D,
     config: Config,
+    epoch: Option<Instant>,
+    stream: Option<u8>,
+    /// The stream before, and when it gave way.
+    former: Option<(u8, i64)>,
+    is_ending: bool,
+    arrivals: Arrivals,
+    delays: Delays,
+    drift: Drift,
+    pace: Pace,
+    playout: Playout<D>,
+    target: i64,
     stats: Stats,
+    reported: Counts,
 }
 
 impl<D: Decode> Speaker<D> {
     /// A speaker that has heard nothing yet.
     pub fn new(decoder: D, config: Config) -> Self {
-        Self { decoder, config, stats: Stats::default() }
+        resample::prepare();
+        let start = samples(config.start);
+        Self {
+            config,
+            epoch: None,
+            stream: None,
+            former: None,
+            is_ending: false,
+            arrivals: Arrivals::default(),
+            delays: Delays::new(start),
+            drift: Drift::new(),
+            pace: Pace::new(),
+            playout: Playout::new(decoder),
+            target: start,
+            stats: Stats::default(),
+            reported: Counts::default(),
+        }
     }
 
     /// Takes a frame that came at `now`.
     pub fn push(&mut self, frame: &Frame<'_>, now: Instant) {
-        let _ = (frame, now);
+        let now = self.since_epoch(now);
+        let Some(shape) = toc::shape(frame.opus) else {
+            self.stats.malformed += 1;
+            return;
+        };
+        if !self.is_of_this_stream(frame.stream, now) {
+            return;
+        }
+        let mut place = self.arrivals.place(frame, now);
+        if place == Place::Elsewhere {
+            self.restart();
+            place = self.arrivals.place(frame, now);
+        }
+        let Place::At { seq, time } = place else {
+            *if place == Place::Duplicate { &mut self.stats.duplicate } else { &mut self.stats.malformed } += 1;
+            return;
+        };
         self.stats.received += 1;
+        self.is_ending |= frame.flags.has(Flags::STREAM_END);
+        self.delays.note(now - time, shape.samples, now);
+        self.drift.note_arrival(now - time, now);
+        self.playout.put(Head { seq, time, flags: frame.flags, shape, is_copy: false }, frame.opus);
+        self.take_copies(frame, seq, time, now);
+        if shape.has_previous && self.arrivals.reach(seq - 1) {
+            self.delays.note_repair(now - (time - shape.samples as i64), shape.samples);
+        }
+        self.aim();
     }
 
     /// Fills `out` with the next samples, 48 kHz mono, any number.
     pub fn pull(&mut self, out: &mut [f32], now: Instant) -> Pulled {
-        let _ = (now, self.config);
-        self.decoder.conceal(&mut []);
-        out.fill(0.0);
-        Pulled { silent: true, concealed: 0 }
+        let now = self.since_epoch(now);
+        let concealed = self.playout.counts.concealed;
+        let behind = self.pace.note(out.len(), now);
+        self.drift.note_pull(behind, now);
+        let mut later = out.len() as i64;
+        let mut silent = true;
+        for part in out.chunks_mut(LONGEST_PULL) {
+            let moment = self.moment(later);
+            later -= part.len() as i64;
+            let ratio = self.ratio(&moment);
+            silent &= !self.playout.pull(part, &moment, ratio);
+        }
+        Pulled { silent, concealed: self.playout.counts.concealed.saturating_sub(concealed) as usize }
     }
 
     /// What to tell the sender of the time since the last report.
-    pub fn report(&mut self, now: Instant) -> Report {
-        let _ = now;
-        Report::default()
+    pub fn report(&mut self) -> Report {
+        let interval = std::mem::take(&mut self.arrivals.interval);
+        let lost = interval.lost.max(0).unsigned_abs();
+        self.arrivals.interval.lost = interval.lost.min(0);
+        self.stats.lost += u64::from(lost);
+        let counts = self.playout.counts;
+        let late = (counts.late - self.reported.late).min(u64::from(u32::MAX)) as u32;
+        let concealed = counts.concealed.saturating_sub(self.reported.concealed) * 1000 / u64::from(SAMPLE_RATE);
+        self.reported = counts;
+        let expected = interval.received + lost;
+        Report {
+            stream: self.stream.unwrap_or(0),
+            highest: self.arrivals.newest().unwrap_or(0).rem_euclid(1 << 16) as u16,
+            loss_permille: share(1000, lost, expected),
+            burst_tenths: share(10, interval.in_gaps, interval.gaps),
+            late_permille: share(1000, late, expected).min(1000),
+            jitter_ms: self.delays.quantile_ms(0.98) as u16,
+            buffer_ms: (self.target / MS) as u16,
+            concealed_ms: concealed.min(u64::from(u16::MAX)) as u16,
+        }
     }
 
     /// Whether the sender has said that its stream is over and all of it was played.
     pub fn is_over(&self) -> bool {
-        false
+        self.is_ending && self.playout.is_idle()
+    }
+
+    /// Whether there is nothing to play at this moment.
+    pub fn is_idle(&self) -> bool {
+        self.playout.is_idle()
     }
 
     /// What was seen and done.
     pub fn stats(&self) -> Stats {
-        self.stats
+        let counts = self.playout.counts;
+        Stats {
+            late: counts.late,
+            lost: self.stats.lost + u64::from(self.arrivals.interval.lost.max(0).unsigned_abs()),
+            malformed: self.stats.malformed + counts.undecodable,
+            from_copy: counts.from_copy,
+            from_next: counts.from_next,
+            concealed: counts.concealed,
+            played: counts.played,
+            shortened: counts.shortened,
+            stretched: counts.stretched,
+            target: duration(self.target),
+            drift_ppm: self.drift.rate().map_or(0.0, |rate| rate * 1e6) as f32,
+            ..self.stats
+        }
     }
+
+    fn is_of_this_stream(&mut self, stream: u8, now: i64) -> bool {
+        if self.stream == Some(stream) {
+            return true;
+        }
+        if self.former.is_some_and(|(former, since)| former == stream && now - since < CHANGE) {
+            return false;
+        }
+        if let Some(former) = self.stream.replace(stream) {
+            self.former = Some((former, now));
+            self.restart();
+        }
+        true
+    }
+
+    fn restart(&mut self) {
+        self.arrivals.restart();
+        self.delays.restart();
+        self.drift = Drift::new();
+        self.playout.restart();
+        self.is_ending = false;
+        self.stats.restarts += 1;
+    }
+
+    fn take_copies(&mut self, frame: &Frame<'_>, seq: i64, time: i64, now: i64) {
+        for copy in frame.copies.iter().take(MOST_COPIES) {
+            let Some(shape) = toc::shape(copy.opus).filter(|_| copy.back > 0) else {
+                self.stats.malformed += 1;
+                continue;
+            };
+            let back = i64::from(copy.back);
+            let (seq, time) = (seq - back, time - back * shape.samples as i64);
+            if self.arrivals.reach(seq) {
+                self.delays.note_repair(now - time, shape.samples);
+                self.playout.put(Head { seq, time, flags: Flags::default(), shape, is_copy: true }, copy.opus);
+            }
+        }
+    }
+
+    fn aim(&mut self) {
+        let ms = |duration: Duration| duration.as_millis().min(1000) as usize;
+        self.target = target::cheapest_ms(self.delays.bins(), ms(self.config.min), ms(self.config.max)) as i64 * MS;
+    }
+
+    /// The time at which the sound is pulled that comes `before` the next pull.
+    fn moment(&self, before: i64) -> Moment {
+        Moment {
+            live: self.pace.next() - before - self.delays.floor().unwrap_or(0),
+            target: self.target,
+            block: self.pace.block(),
+            is_resampled: self.drift.rate().is_some(),
+        }
+    }
+
+    /// Samples of the sender for one of ours; `None` while the clocks are the same.
+    fn ratio(&mut self, moment: &Moment) -> Option<f64> {
+        let delay = self.playout.delay(moment);
+        if let Some((delay, _)) = delay {
+            self.stats.delay = duration(delay);
+        }
+        let rate = self.drift.rate()?;
+        let wrong = delay.map_or(0, |(_, lead)| lead - moment.target) as f64;
+        let settle = (wrong / (SETTLE * f64::from(SAMPLE_RATE))).clamp(-MOST_SETTLE, MOST_SETTLE);
+        Some(1.0 + rate + settle)
+    }
+
+    /// Samples since the first call, so that all times are whole numbers of one unit.
+    fn since_epoch(&mut self, now: Instant) -> i64 {
+        let epoch = *self.epoch.get_or_insert(now);
+        samples(now.saturating_duration_since(epoch))
+    }
+}
+
+fn samples(duration: Duration) -> i64 {
+    (duration.as_nanos() * u128::from(SAMPLE_RATE) / 1_000_000_000) as i64
+}
+
+fn duration(samples: i64) -> Duration {
+    Duration::from_micros(samples.max(0).unsigned_abs() * 1000 / MS.unsigned_abs())
+}
+
+fn share(unit: u32, part: u32, whole: u32) -> u16 {
+    let share = u64::from(unit) * u64::from(part) / u64::from(whole.max(1));
+    share.min(u64::from(u16::MAX)) as u16
 }

@@ -1,0 +1,154 @@
+//! How late frames come: a histogram of one bin for each millisecond above the fastest of the last seconds.
+
+use crate::{SAMPLE_RATE, lowest::Lowest};
+
+/// Milliseconds that are told apart; what is later falls into the last bin.
+pub(crate) const BINS: usize = 400;
+const BIN: i64 = SAMPLE_RATE as i64 / 1000;
+/// What came this long ago counts 1/e of what comes.
+const MEMORY: f32 = 8.0 * SAMPLE_RATE as f32;
+/// How many frames the expectation before the first one weighs.
+const PRIOR: f32 = 3.0;
+
+/// The delays of frames, in samples; a delay is arrival minus media time, so only differences mean something.
+#[derive(Debug)]
+pub(crate) struct Delays {
+    bins: [f32; BINS],
+    /// The delay at which the first bin begins.
+    origin: Option<i64>,
+    lowest: Lowest,
+    seen: f32,
+}
+
+impl Delays {
+    /// Expects delays up to `start` samples until it knows better.
+    pub(crate) fn new(start: i64) -> Self {
+        let mut bins = [0.0; BINS];
+        let last = bin(start - 1);
+        for share in &mut bins[..=last] {
+            *share = 1.0 / (last + 1) as f32;
+        }
+        Self { bins, origin: None, lowest: Lowest::new(5), seen: PRIOR }
+    }
+
+    /// Another stream begins: its clock is another, its path the same.
+    pub(crate) fn restart(&mut self) {
+        self.origin = None;
+        self.lowest = Lowest::new(5);
+    }
+
+    /// A frame of `samples` came with `delay` at `now`, in samples.
+    pub(crate) fn note(&mut self, delay: i64, samples: usize, now: i64) {
+        self.lowest.note(delay, now);
+        self.follow_lowest();
+        self.count(delay, samples);
+    }
+
+    /// A frame that was lost could have been played with `delay`, from its copy or the packet after it.
+    pub(crate) fn note_repair(&mut self, delay: i64, samples: usize) {
+        if self.origin.is_some() {
+            self.count(delay, samples);
+        }
+    }
+
+    /// The lowest delay of late; `None` before the first frame.
+    pub(crate) fn floor(&self) -> Option<i64> {
+        self.lowest.value()
+    }
+
+    /// The share of frames in each bin.
+    pub(crate) fn bins(&self) -> &[f32; BINS] {
+        &self.bins
+    }
+
+    /// The delay above the lowest that a share of frames does not exceed, in milliseconds.
+    pub(crate) fn quantile_ms(&self, share: f32) -> usize {
+        let mut sum = 0.0;
+        self.bins
+            .iter()
+            .position(|part| {
+                sum += part;
+                sum >= share
+            })
+            .map_or(BINS, |bin| bin + 1)
+    }
+
+    fn count(&mut self, delay: i64, samples: usize) {
+        let Some(origin) = self.origin else { return };
+        self.seen += 1.0;
+        let share = (1.0 / self.seen).max(samples as f32 / MEMORY);
+        for part in &mut self.bins {
+            *part *= 1.0 - share;
+        }
+        self.bins[bin(delay - origin)] += share;
+    }
+
+    /// Keeps the first bin at the lowest delay; what was seen before moves with it.
+    fn follow_lowest(&mut self) {
+        let Some(lowest) = self.lowest.value() else { return };
+        let origin = *self.origin.get_or_insert(lowest);
+        let bins = (lowest - origin).div_euclid(BIN);
+        self.origin = Some(origin + bins * BIN);
+        let by = usize::try_from(bins.unsigned_abs()).unwrap_or(BINS).min(BINS - 1);
+        if bins > 0 {
+            let below: f32 = self.bins[..by].iter().sum();
+            self.bins.copy_within(by.., 0);
+            self.bins[BINS - by..].fill(0.0);
+            self.bins[0] += below;
+        } else if by > 0 {
+            let above: f32 = self.bins[BINS - by..].iter().sum();
+            self.bins.copy_within(..BINS - by, by);
+            self.bins[..by].fill(0.0);
+            self.bins[BINS - 1] += above;
+        }
+    }
+}
+
+fn bin(delay: i64) -> usize {
+    usize::try_from(delay.div_euclid(BIN)).unwrap_or(0).min(BINS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: usize = 480;
+
+    fn fed(delays: impl IntoIterator<Item = i64>) -> Delays {
+        let mut histogram = Delays::new(12 * BIN);
+        for (i, delay) in (0i64..).zip(delays) {
+            histogram.note(delay, FRAME, i * 480);
+        }
+        histogram
+    }
+
+    #[test]
+    fn the_expectation_holds_until_frames_come_and_is_soon_forgotten() {
+        assert_eq!(Delays::new(12 * BIN).quantile_ms(0.98), 12);
+        assert_eq!(fed([5000; 300]).quantile_ms(0.99), 1);
+    }
+
+    #[test]
+    fn a_quantile_is_what_that_share_of_frames_does_not_exceed() {
+        let histogram = fed((0..3000).map(|i| 700 + (i % 100) * BIN));
+
+        assert_eq!(histogram.floor(), Some(700));
+        assert!((88..=92).contains(&histogram.quantile_ms(0.90)), "{}", histogram.quantile_ms(0.90));
+    }
+
+    #[test]
+    fn a_longer_path_is_no_jitter_once_the_shorter_one_is_forgotten() {
+        let histogram = fed((0..1200).map(|i| if i < 600 { 0 } else { 60 * BIN }));
+
+        assert_eq!(histogram.floor(), Some(60 * BIN));
+        assert_eq!(histogram.quantile_ms(0.99), 1);
+    }
+
+    #[test]
+    fn a_shorter_path_makes_what_came_before_late() {
+        let histogram = fed((0..620).map(|i| if i < 600 { 60 * BIN } else { 0 }));
+
+        assert_eq!(histogram.floor(), Some(0));
+        assert_eq!(histogram.quantile_ms(0.9), 61);
+    }
+}

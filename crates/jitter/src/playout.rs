@@ -1,0 +1,362 @@
+//! Which sound comes next: a frame, its copy, what the packet after it says of it, made-up sound, or silence.
+
+use crate::{
+    Decode,
+    moment::Moment,
+    pcm::{FADE, Pcm},
+    store::{CAPACITY, Head, Store},
+    stretch::{self, Stretched},
+};
+
+/// Made-up sound keeps its loudness for this long ...
+const HOLD: usize = 2400;
+/// ... and is silence after this long: 120 ms.
+const GONE: usize = 5760;
+/// Made-up sound is made in such pieces: 10 ms.
+const PIECE: usize = 480;
+/// Of a frame this much late, what should have been heard is skipped; of more, all is played: 20 ms.
+const SKIPPED: i64 = 960;
+/// So many late frames in a row are a delay that stays.
+const LATE_RUN: u32 = 2;
+/// Sound older than this is not played when a long outage ends: 400 ms.
+const CATCH_UP: i64 = 19_200;
+/// Nothing is shortened for this long after sound was missing: 300 ms.
+const CALM: i64 = 14_400;
+/// A surplus of this much is taken from less suitable sound as well: 40 ms.
+const URGENT: i64 = 1920;
+
+/// What happened to frames; only grows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) late: u64,
+    pub(crate) undecodable: u64,
+    pub(crate) from_copy: u64,
+    pub(crate) from_next: u64,
+    pub(crate) concealed: u64,
+    pub(crate) played: u64,
+    pub(crate) shortened: u64,
+    pub(crate) stretched: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// Nothing to play, or not yet.
+    Silent,
+    Playing,
+}
+
+#[derive(Debug)]
+pub(crate) struct Playout<D> {
+    decoder: D,
+    store: Store,
+    pcm: Pcm,
+    state: State,
+    /// The frame that comes next; `None` before the first.
+    next: Option<i64>,
+    has_played: bool,
+    /// Media time at the end of `pcm`.
+    end: i64,
+    /// How much sound at the end of `pcm` is made up.
+    missed: usize,
+    /// The last frame was the last before silence.
+    is_ended: bool,
+    /// Samples in the last frame.
+    frame: usize,
+    late_run: u32,
+    /// Samples to play before sound is stretched again; before it is shortened again.
+    rest: i64,
+    calm: i64,
+    pub(crate) counts: Counts,
+}
+
+impl<D: Decode> Playout<D> {
+    pub(crate) fn new(decoder: D) -> Self {
+        Self {
+            decoder,
+            store: Store::new(),
+            pcm: Pcm::new(),
+            state: State::Silent,
+            next: None,
+            has_played: false,
+            end: 0,
+            missed: 0,
+            is_ended: true,
+            frame: PIECE,
+            late_run: 0,
+            rest: 0,
+            calm: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Another stream begins.
+    pub(crate) fn restart(&mut self) {
+        self.decoder.reset();
+        self.store.clear();
+        self.pcm.fade_out();
+        self.state = State::Silent;
+        (self.next, self.has_played, self.is_ended, self.missed) = (None, false, true, 0);
+    }
+
+    /// Takes a frame or a copy of one. False if it is of no use any more.
+    pub(crate) fn put(&mut self, frame: Head, opus: &[u8]) -> bool {
+        let next = *self.next.get_or_insert(frame.seq);
+        if frame.seq < next {
+            if self.has_played || frame.is_copy {
+                self.counts.late += u64::from(!frame.is_copy);
+                return false;
+            }
+            self.next = Some(frame.seq);
+        }
+        if frame.seq >= next + CAPACITY {
+            self.next = Some(frame.seq);
+        }
+        if self.next != Some(next) {
+            self.store.keep_from(frame.seq);
+        }
+        self.store.put(frame, opus)
+    }
+
+    /// Whether there is nothing to play and nothing waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state == State::Silent && self.store.is_empty()
+    }
+
+    /// How long the sound read next waited, beyond the network at its fastest, and the lead of its frame.
+    pub(crate) fn delay(&self, moment: &Moment) -> Option<(i64, i64)> {
+        (self.state == State::Playing && self.missed == 0).then(|| {
+            let at = self.end - self.pcm.ahead() as i64;
+            (moment.live - at, moment.lead(at, self.pcm.ahead() as i64, self.frame as i64))
+        })
+    }
+
+    /// Fills `out`; `ratio` is the number of our samples for one of it, `None` if exactly one. False if all is silence.
+    pub(crate) fn pull(&mut self, out: &mut [f32], moment: &Moment, ratio: Option<f64>) -> bool {
+        if self.state == State::Silent && !self.begin(moment) && self.pcm.ahead() == 0 {
+            self.pcm.drop_phase();
+            out.fill(0.0);
+            return false;
+        }
+        let need = self.pcm.needed(out.len(), ratio.is_some());
+        self.fill(need, moment);
+        self.adjust(need, moment);
+        self.fill(need, moment);
+        let short = need.saturating_sub(self.pcm.ahead());
+        self.pcm.append(short);
+        match ratio {
+            Some(ratio) => self.pcm.read_resampled(out, ratio),
+            None => self.pcm.read(out),
+        }
+        self.rest -= out.len() as i64;
+        self.calm -= out.len() as i64;
+        self.counts.played += out.len() as u64;
+        if self.state == State::Silent && short > 0 {
+            self.pcm.truncate(usize::MAX);
+        }
+        true
+    }
+
+    /// Starts to play if the first frame that waits has waited long enough.
+    fn begin(&mut self, moment: &Moment) -> bool {
+        let Some(next) = self.next else { return false };
+        let Some(newest) = self.store.newest_time() else { return false };
+        let mut first = self.store.first_from(next);
+        while let Some(frame) = first.filter(|frame| newest - frame.time > moment.target + CATCH_UP) {
+            self.store.drop_one(frame.seq);
+            first = self.store.first_from(next);
+        }
+        let Some(frame) = first.filter(|frame| moment.live - frame.time >= moment.target) else { return false };
+        let is_onset_lost = self.has_played && frame.seq > next && frame.shape.has_previous && !frame.starts();
+        self.pcm.truncate(usize::MAX);
+        self.pcm.drop_phase();
+        self.end = frame.time - if is_onset_lost { self.frame as i64 } else { 0 };
+        self.next = Some(if is_onset_lost { frame.seq - 1 } else { frame.seq });
+        (self.state, self.has_played, self.is_ended) = (State::Playing, true, false);
+        self.late_run = 0;
+        true
+    }
+
+    fn fill(&mut self, need: usize, moment: &Moment) {
+        while self.state == State::Playing && self.pcm.ahead() < need {
+            self.step(moment);
+        }
+    }
+
+    fn step(&mut self, moment: &Moment) {
+        let next = self.next.expect("what plays has a next frame");
+        match self.store.first_from(next) {
+            Some(frame) if frame.seq == next => self.play(frame, moment),
+            Some(frame) => self.bridge(frame),
+            None if self.is_ended => self.fall_silent(),
+            None => self.conceal(PIECE),
+        }
+    }
+
+    /// Plays the frame that is next, late or not.
+    fn play(&mut self, frame: Head, moment: &Moment) {
+        let is_estimate = frame.is_copy && self.missed == 0 && !self.is_ended;
+        let gap = if is_estimate { 0 } else { frame.time - self.end };
+        if gap > 0 {
+            return self.fall_silent(); // the sender was silent, and begins again when it is time
+        }
+        let len = frame.shape.samples;
+        let is_late = gap < 0 && self.missed > 0;
+        let skip = if is_late { self.late(-gap, moment).min(len) } else { 0 };
+        let before = (is_late || self.missed > HOLD).then(|| self.continuation());
+        self.decode(frame.seq, len);
+        self.pcm.cut(len, skip);
+        if let Some(before) = before {
+            self.pcm.blend(&before, len - skip);
+        }
+        self.late_run = if is_late { self.late_run } else { 0 };
+        self.counts.from_copy += u64::from(frame.is_copy);
+        let start = if is_estimate || skip > 0 { self.end - skip as i64 } else { frame.time };
+        self.end = start + len as i64;
+        (self.missed, self.is_ended, self.frame) = (0, frame.ends(), len);
+        self.store.drop_one(frame.seq);
+        self.next = Some(frame.seq + 1);
+    }
+
+    /// A frame comes when sound was made up for `overdue` samples of it: how much of it to skip. What was made up and not
+    /// heard yet is taken back.
+    fn late(&mut self, overdue: i64, moment: &Moment) -> usize {
+        self.counts.late += 1;
+        self.late_run += 1;
+        self.calm = CALM;
+        let unheard = self.missed.min(self.pcm.ahead()).min(overdue as usize);
+        self.pcm.truncate(unheard);
+        self.missed -= unheard;
+        self.counts.concealed -= unheard as u64;
+        self.end -= unheard as i64;
+        let overdue = overdue - unheard as i64;
+        let ahead = self.pcm.ahead() as i64;
+        let lead = moment.lead(self.end - ahead, ahead, self.frame as i64);
+        let is_kept = overdue > SKIPPED || self.late_run >= LATE_RUN || lead < moment.target;
+        if is_kept { 0 } else { overdue as usize }
+    }
+
+    /// How made-up sound would go on, to blend a real frame into.
+    fn continuation(&mut self) -> [f32; FADE] {
+        let mut sound = [0.0; PIECE];
+        if self.missed < GONE {
+            self.decoder.conceal(&mut sound);
+        }
+        let mut before = [0.0; FADE];
+        before.copy_from_slice(&sound[..FADE]);
+        before.iter_mut().for_each(|sample| *sample *= loudness(self.missed));
+        before
+    }
+
+    /// Frames are missing before `frame`, which is there.
+    fn bridge(&mut self, frame: Head) {
+        let gap = frame.time - self.end;
+        if gap <= 0 {
+            self.next = Some(frame.seq);
+        } else if self.is_ended {
+            self.fall_silent();
+        } else if frame.shape.has_previous && gap <= self.frame as i64 {
+            self.play_previous_of(frame, gap as usize);
+        } else {
+            self.conceal(PIECE.min(gap as usize));
+        }
+    }
+
+    /// Plays the last `gap` samples of the lost frame before `frame`, from what that says of it.
+    fn play_previous_of(&mut self, frame: Head, gap: usize) {
+        let len = self.frame;
+        let out = self.pcm.append(len);
+        if self.decoder.decode_fec(self.store.opus(frame.seq), out).is_err() {
+            conceal_all(&mut self.decoder, out);
+            self.counts.concealed += gap as u64;
+        } else {
+            self.counts.from_next += 1;
+        }
+        self.pcm.cut(len, len - gap);
+        self.end = frame.time;
+        self.missed = 0;
+        self.next = Some(frame.seq);
+    }
+
+    fn conceal(&mut self, len: usize) {
+        if self.missed >= GONE {
+            return self.fall_silent();
+        }
+        let len = len.min(self.frame);
+        let out = self.pcm.append(len);
+        self.decoder.conceal(out);
+        for (i, sample) in out.iter_mut().enumerate() {
+            *sample *= loudness(self.missed + i);
+        }
+        self.missed += len;
+        self.end += len as i64;
+        self.calm = CALM;
+        self.counts.concealed += len as u64;
+    }
+
+    fn fall_silent(&mut self) {
+        self.pcm.fade_out();
+        self.state = State::Silent;
+    }
+
+    fn decode(&mut self, seq: i64, len: usize) {
+        let out = self.pcm.append(len);
+        if self.decoder.decode(self.store.opus(seq), out).is_err() {
+            conceal_all(&mut self.decoder, out);
+            self.counts.undecodable += 1;
+            self.counts.concealed += len as u64;
+        }
+    }
+
+    /// Moves the delay towards the target by stretching what is about to be read.
+    fn adjust(&mut self, need: usize, moment: &Moment) {
+        if self.state != State::Playing || self.missed > 0 || self.rest > 0 {
+            return;
+        }
+        let ahead = self.pcm.ahead() as i64;
+        let wish = moment.wish(self.end - ahead, ahead, self.frame as i64).min(CATCH_UP);
+        if wish < 0 {
+            self.stretch(wish, true);
+        } else if wish >= stretch::SHORTEST as i64 && self.calm <= 0 {
+            self.read_ahead(need.max(stretch::MARGIN) + wish as usize);
+            let spare = self.pcm.ahead().saturating_sub(need) as i64;
+            self.stretch(wish.min(spare), wish > URGENT);
+        }
+    }
+
+    fn stretch(&mut self, wish: i64, is_urgent: bool) {
+        let Stretched { by, in_silence } = stretch::stretch(&mut self.pcm, wish as isize, is_urgent);
+        let by = by as i64;
+        if by != 0 && !in_silence {
+            // At most 12 % faster or 6 % slower.
+            self.rest = if by > 0 { by * 100 / 12 } else { -by * 100 / 6 };
+        }
+        self.counts.shortened += u64::from(by > 0);
+        self.counts.stretched += u64::from(by < 0);
+    }
+
+    /// Decodes frames that follow without a gap, until `len` samples are ahead.
+    fn read_ahead(&mut self, len: usize) {
+        while self.pcm.ahead() < len && !self.is_ended {
+            let next = self.next.expect("what plays has a next frame");
+            let Some(frame) = self.store.head(next) else { return };
+            if frame.time != self.end {
+                return;
+            }
+            self.decode(next, frame.shape.samples);
+            self.end += frame.shape.samples as i64;
+            (self.is_ended, self.frame) = (frame.ends(), frame.shape.samples);
+            self.counts.from_copy += u64::from(frame.is_copy);
+            self.store.drop_one(next);
+            self.next = Some(next + 1);
+        }
+    }
+}
+
+/// How loud made-up sound is after `missed` samples of it.
+fn loudness(missed: usize) -> f32 {
+    (1.0 - missed.saturating_sub(HOLD) as f32 / (GONE - HOLD) as f32).clamp(0.0, 1.0)
+}
+
+fn conceal_all<D: Decode>(decoder: &mut D, out: &mut [f32]) {
+    out.chunks_mut(PIECE).for_each(|piece| decoder.conceal(piece));
+}
