@@ -4,6 +4,7 @@
 //! and clones of [`Client::writer`] send. The end of `puncher` is `None` or [`FromPuncher::Closing`], never a hang.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -13,7 +14,8 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use wire::{
-    agent::{FromPuncher, MAX_RECORD, Opened, ToPuncher},
+    PeerTag,
+    agent::{FromPuncher, MAX_RECORD, Opened, PeerStatus, ToPuncher},
     frame,
     peer::Lane,
 };
@@ -142,6 +144,28 @@ impl Client {
         self.read_with(Some(deadline))
     }
 
+    /// Everybody who is there: reads what `puncher` tells after a lane is opened, up to its end. To be called first.
+    ///
+    /// # Errors
+    /// As for [`Client::read`], and code 69 if `puncher` ends in between.
+    pub fn roster(&mut self) -> anyhow::Result<Vec<PeerStatus>> {
+        let deadline = Instant::now() + OPEN_TIMEOUT;
+        let mut peers: BTreeMap<PeerTag, PeerStatus> = BTreeMap::new();
+        loop {
+            match self.read_until(deadline)? {
+                Answer::Record(FromPuncher::Peer(status)) => drop(peers.insert(status.tag, status)),
+                Answer::Record(FromPuncher::Left { tag, .. }) => drop(peers.remove(&tag)),
+                Answer::Record(FromPuncher::Server { .. }) => return Ok(peers.into_values().collect()),
+                Answer::Record(FromPuncher::Closing) | Answer::Ended => {
+                    return Err(anyhow!("puncher has ended")).exit(Exit::Unavailable);
+                }
+                // Texts and sound are for those who read on; this client only asks who is there.
+                Answer::Record(_) => {}
+                Answer::TimedOut => return Err(anyhow!("puncher does not answer")).exit(Exit::Unavailable),
+            }
+        }
+    }
+
     /// A half that sends; clones of it can be used from several threads.
     pub fn writer(&self) -> Writer {
         self.writer.clone()
@@ -216,7 +240,7 @@ impl Writer {
 mod tests {
     use std::{os::unix::net::UnixListener, thread};
 
-    use wire::{IdentityKey, PeerTag};
+    use wire::{IdentityKey, agent::Path};
 
     use super::*;
     use crate::code_of;
@@ -236,6 +260,35 @@ mod tests {
         assert_eq!(client.read().unwrap(), Some(FromPuncher::Closing));
         drop(puncher);
         assert_eq!(client.read().unwrap(), None);
+    }
+
+    #[test]
+    fn the_roster_is_who_is_there_when_it_is_told() {
+        let peer = |tag, name: &str| {
+            let (key, name) = (IdentityKey([tag; 32]), name.to_owned());
+            PeerStatus {
+                tag: PeerTag(tag.into()),
+                name,
+                key,
+                path: Path::None,
+                addr: None,
+                rtt_us: None,
+                secure: false,
+            }
+        };
+        let (client, _puncher) = meet(|puncher| {
+            puncher.say(&opened(wire::VERSION));
+            for name in ["bob", "robert"] {
+                puncher.say(&FromPuncher::Peer(peer(1, name)));
+            }
+            puncher.say(&FromPuncher::Peer(peer(2, "carol")));
+            puncher.say(&FromPuncher::Left { tag: PeerTag(2), name: "carol".into(), why: "left".into() });
+            puncher.say(&FromPuncher::Server { connected: true, text: String::new() });
+        });
+
+        let roster = client.unwrap().0.roster().unwrap();
+
+        assert_eq!(roster, [peer(1, "robert")]);
     }
 
     #[test]
@@ -300,7 +353,7 @@ mod tests {
         assert!(error.to_string().ends_with("none.sock: start one with: puncher join CHANNEL"), "{error}");
         let lobby = Target { sock: None, channel: Some("lobby".into()) };
         let text = "no puncher is running for channel lobby: start one with: puncher join lobby";
-        assert_eq!(lobby.nobody(Path::new("x")).to_string(), text);
+        assert_eq!(lobby.nobody(std::path::Path::new("x")).to_string(), text);
     }
 
     #[test]

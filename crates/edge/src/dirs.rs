@@ -65,6 +65,14 @@ pub fn agent_sockets() -> anyhow::Result<Vec<PathBuf>> {
     Ok(sockets)
 }
 
+/// A directory of this name in [`state_dir`].
+///
+/// # Errors
+/// As for [`config_dir`].
+pub fn state_subdir(name: &str) -> anyhow::Result<PathBuf> {
+    private(state_dir()?.join(name))
+}
+
 fn base() -> anyhow::Result<Xdg> {
     Xdg::new().context("find the home directory (is HOME set?)").exit(Exit::Config)
 }
@@ -96,14 +104,14 @@ fn close_to_others(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file name for a channel, different for different channels: the channel's own name if it is plain.
-fn file_stem(channel: &str) -> String {
+/// A file name without its extension for something that has a name, different for different names: the name itself if it is plain.
+pub fn file_stem(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if !channel.is_empty() && channel.len() <= MAX_STEM && channel.chars().all(is_plain) {
-        return channel.to_owned();
+    if !name.is_empty() && name.len() <= MAX_STEM && name.chars().all(is_plain) {
+        return name.to_owned();
     }
-    let plain: String = channel.chars().filter(|c| is_plain(*c)).take(16).collect();
-    format!("{plain}~{:016x}", fnv1a(channel.as_bytes()))
+    let plain: String = name.chars().filter(|c| is_plain(*c)).take(16).collect();
+    format!("{plain}~{:016x}", fnv1a(name.as_bytes()))
 }
 
 /// FNV-1a: short, stable, and good enough to tell one user's few channels apart.

@@ -28,9 +28,9 @@
 //! |---|---|
 //! | [`Exit`], [`WithExit`], [`run`], [`fail`] | exit codes and the one line on stderr that explains them |
 //! | [`Common`], [`parse`], [`logging`] | the options that every program has |
-//! | [`Remote`] | text that came from somebody else, made safe to show |
+//! | [`Remote`], [`json_line`] | text that came from somebody else, made safe to show |
 //! | [`ServerAddr`], [`InviteLink`] | what people paste to name a server or a channel |
-//! | [`dirs`], [`settings`], [`secret_file`] | files and where they are |
+//! | [`dirs`], [`settings`], [`secret_file`], [`KnownServers`] | files and where they are |
 //! | [`agent`] | a program's connection to its `puncher` |
 //! | [`ready`] | telling a supervisor that the program serves |
 //!
@@ -40,6 +40,7 @@ pub mod agent;
 mod args;
 pub mod dirs;
 mod exit;
+mod known_servers;
 pub mod ready;
 mod remote;
 pub mod secret_file;
@@ -48,12 +49,25 @@ pub mod settings;
 
 pub use args::{Common, logging, parse};
 pub use exit::{Coded, Exit, WithExit, code_of, fail, run};
-pub use remote::Remote;
-pub use server::{HTTP_PORT, InviteLink, ServerAddr, UDP_PORT, parse_server};
+pub use known_servers::KnownServers;
+pub use remote::{Remote, json_line};
+pub use server::{HTTP_PORT, InviteLink, ServerAddr, UDP_PORT, parse_server, percent_encode};
 pub use settings::Settings;
 
 /// The time of day in milliseconds since 1970, for events and message ids.
 pub fn unix_millis() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Bytes from the operating system's randomness.
+///
+/// # Errors
+/// If it has none.
+pub fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(error) => Err(anyhow::anyhow!("the operating system has no randomness: {error}")),
+    }
 }

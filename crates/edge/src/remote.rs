@@ -25,6 +25,26 @@ impl<T: AsRef<[u8]>> Remote<T> {
     }
 }
 
+/// One line of JSON. What [`Remote::show`] would make visible is written as `\\u` escapes: a parser gives it back as it was, and a
+/// terminal that shows the line obeys none of it.
+///
+/// # Errors
+/// If the value is no JSON, such as a map with keys that are no strings.
+pub fn json_line<T: serde::Serialize>(value: &T) -> serde_json::Result<String> {
+    let json = serde_json::to_string(value)?;
+    let mut line = String::with_capacity(json.len());
+    let mut units = [0; 2];
+    for c in json.chars() {
+        // In JSON text such characters stand in strings only.
+        if stand_in(c).is_some() {
+            line.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            line.push(c);
+        }
+    }
+    Ok(line)
+}
+
 fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let (mut columns, mut marks) = (0, 0);
@@ -119,6 +139,17 @@ mod tests {
     fn lines_keep_only_their_breaks() {
         assert_eq!(Remote("one\r\ntwo\u{1b}\n\nfour\n\n").lines(), ["one", "two␛", "", "four"]);
         assert_eq!(Remote("").lines(), [""]);
+    }
+
+    #[test]
+    fn a_json_line_says_the_same_and_draws_nothing() {
+        let text = "\u{1b}[2J\u{9b}\u{202e}\u{7f}\u{e0001}\u{feff}日本\t\"\n";
+
+        let line = json_line(&text).unwrap();
+
+        assert!(!line.chars().any(|c| stand_in(c).is_some()), "{line:?}");
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+        assert_eq!(json_line(&"\u{202e}\u{e0001}").unwrap(), r#""\u202e\udb40\udc01""#);
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl FromStr for InviteLink {
 }
 
 /// A channel's name as one segment of a URL's path (RFC 3986).
-pub(crate) fn percent_encode(text: &str) -> String {
+pub fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
