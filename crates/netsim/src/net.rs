@@ -196,6 +196,18 @@ impl Net {
         &self.hosts[host.0].port.addresses
     }
 
+    /// Where a host is attached.
+    pub fn segment(&self, host: HostId) -> Segment {
+        self.hosts[host.0].port.segment
+    }
+
+    /// Whether hosts on this segment have addresses that the internet knows.
+    pub fn is_public(&self, segment: Segment) -> bool {
+        let Some(router) = segment.0.checked_sub(1) else { return true };
+        let router = &self.routers[router];
+        !router.v4.nat().translate && self.is_public(router.port.segment)
+    }
+
     /// How many datagrams have arrived at a host.
     pub fn received(&self, host: HostId) -> u64 {
         self.hosts[host.0].received
