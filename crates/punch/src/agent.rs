@@ -1,0 +1,207 @@
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use identity::PairKeys;
+use wire::{
+    PeerTag,
+    check::Header,
+    signal::{Candidate, CandidateKind},
+};
+
+use crate::{Event, Ignored, Transmit, hygiene, peer::Peer, shared::Shared, window::Window};
+
+/// Windows of removed peers that are kept, so that their old checks stay refused if they come back with the same keys.
+const MAX_RETIRED: usize = 64;
+
+/// Finds and keeps a path to each peer; see the crate's description.
+pub struct Agent {
+    peers: BTreeMap<PeerTag, Peer>,
+    /// Who may have sent a check with this tag.
+    by_tag: BTreeMap<u32, Vec<PeerTag>>,
+    retired: VecDeque<((u32, u32), Window)>,
+    shared: Shared,
+}
+
+/// A path as it is now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Route {
+    /// Where to send.
+    pub addr: SocketAddr,
+    /// How the address was found.
+    pub kind: CandidateKind,
+    /// Smoothed round trip, once measured.
+    pub rtt: Option<Duration>,
+    /// Whether traffic should go by other ways too.
+    pub doubtful: bool,
+}
+
+impl Agent {
+    /// An agent without peers. There must be one agent for each run of the program, because the agent counts the packets
+    /// that the run's keys seal.
+    pub fn new(seed: u64) -> Self {
+        Self { peers: BTreeMap::new(), by_tag: BTreeMap::new(), retired: VecDeque::new(), shared: Shared::new(seed) }
+    }
+
+    /// Lets peers be on this very host: for tests and for trying things out.
+    pub fn allow_loopback(&mut self) {
+        self.shared.allow_loopback = true;
+    }
+
+    /// Begins the search for a path to a peer. A peer of the same tag is replaced.
+    pub fn add_peer(&mut self, peer: PeerTag, keys: PairKeys, candidates: &[Candidate], now: Instant) {
+        self.remove_peer(peer);
+        let window = self.take_retired((keys.my_tag(), keys.peer_tag())).unwrap_or_else(Window::new);
+        self.by_tag.entry(keys.peer_tag()).or_default().push(peer);
+        self.peers.insert(peer, Peer::new(peer, keys, window, now));
+        self.add_candidates(peer, candidates, now);
+    }
+
+    /// Tries more addresses of a peer, those that are new at once and all if no path is known to work.
+    pub fn add_candidates(&mut self, peer: PeerTag, candidates: &[Candidate], now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.add_candidates(candidates, now, &mut self.shared);
+        }
+        self.drive(now);
+    }
+
+    /// Forgets a peer.
+    pub fn remove_peer(&mut self, peer: PeerTag) {
+        let Some(gone) = self.peers.remove(&peer) else { return };
+        let tag = gone.keys.peer_tag();
+        if let Some(sharers) = self.by_tag.get_mut(&tag) {
+            sharers.retain(|sharer| *sharer != peer);
+            if sharers.is_empty() {
+                self.by_tag.remove(&tag);
+            }
+        }
+        if self.retired.len() >= MAX_RETIRED {
+            self.retired.pop_front();
+        }
+        self.retired.push_back(((gone.keys.my_tag(), tag), gone.window));
+        self.shared.disclaim_all(peer);
+    }
+
+    /// Tries all addresses of a peer now: the peer is known, by way of somebody else, to be trying too.
+    pub fn check_again(&mut self, peer: PeerTag, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer).filter(|peer| peer.search.is_some() && peer.doubt.is_none()) {
+            peer.begin_search(now);
+        }
+        self.drive(now);
+    }
+
+    /// Takes a datagram whose first byte says that it is a check.
+    ///
+    /// # Errors
+    /// [`Ignored`] says why it was of no use; nobody is answered.
+    pub fn handle_input(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) -> Result<PeerTag, Ignored> {
+        let from = hygiene::normal(from);
+        let (header, ..) = Header::split(datagram).ok_or(Ignored::NoCheck)?;
+        let sharers = self.by_tag.get(&header.tag).ok_or(Ignored::Stranger)?;
+        let opened = sharers.iter().find_map(|tag| Some((*tag, self.peers.get(tag)?.keys.open(datagram)?)));
+        let (tag, (number, check)) = opened.ok_or(Ignored::Forged)?;
+        let peer = self.peers.get_mut(&tag).ok_or(Ignored::Stranger)?;
+        if !peer.window.accept(number) {
+            return Err(Ignored::Replayed);
+        }
+        peer.handle_check(from, check, now, &mut self.shared)?;
+        self.drive(now);
+        Ok(tag)
+    }
+
+    /// Notes that an authentic packet of the session with a peer came from this address.
+    pub fn note_received(&mut self, peer: PeerTag, from: SocketAddr, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.note_received(hygiene::normal(from), now, &mut self.shared);
+        }
+    }
+
+    /// Notes that a packet of the session went to a peer's [`Self::route`], or to its [`Self::best_guess`].
+    pub fn note_sent(&mut self, peer: PeerTag, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.note_sent(now, &mut self.shared);
+        }
+    }
+
+    /// Doubts every path and tries every address: an interface came or went, or the host was asleep.
+    pub fn network_changed(&mut self, now: Instant) {
+        self.shared.ledger.clear(now);
+        for peer in self.peers.values_mut() {
+            peer.network_changed(now, &mut self.shared);
+        }
+        self.drive(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.drive(now);
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.shared.outbox.pop_front()
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.shared.events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let ticks = self.peers.values().filter_map(Peer::next_tick);
+        let pings = self.peers.values().flat_map(|peer| peer.paths.iter().filter_map(|path| peer.ping_due(path)));
+        let next_ping = pings.min().map(|due| self.shared.pacer.turn(due));
+        ticks.chain(next_ping).min()
+    }
+
+    /// Whose packets this address carries; only addresses that passed an authenticated check carry any.
+    pub fn peer_at(&self, addr: SocketAddr) -> Option<PeerTag> {
+        self.shared.owner(hygiene::normal(addr))
+    }
+
+    /// Where to send to a peer: its best usable path.
+    pub fn route(&self, peer: PeerTag) -> Option<SocketAddr> {
+        self.peers.get(&peer)?.route(&self.shared)
+    }
+
+    /// The candidate that most probably works, for those who can't wait for a [`Self::route`].
+    pub fn best_guess(&self, peer: PeerTag) -> Option<SocketAddr> {
+        self.peers.get(&peer)?.best_guess(&self.shared)
+    }
+
+    /// What there is to tell of the path to a peer.
+    pub fn path(&self, peer: PeerTag) -> Option<Route> {
+        let peer = self.peers.get(&peer)?;
+        let path = peer.selected_path()?;
+        Some(Route { addr: path.addr, kind: path.kind, rtt: path.rtt, doubtful: peer.doubt.is_some() })
+    }
+
+    fn drive(&mut self, now: Instant) {
+        for peer in self.peers.values_mut() {
+            peer.tick(now, &mut self.shared);
+        }
+        while let Some((tag, addr, turn)) = self.next_ping(now) {
+            let sent = self.peers.get_mut(&tag).is_some_and(|peer| peer.send_due_ping(addr, now, &mut self.shared));
+            if sent {
+                self.shared.pacer.take(turn, now);
+            }
+        }
+    }
+
+    /// The ping whose turn it is: first pings before repetitions, best candidates before others, all peers alike.
+    fn next_ping(&self, now: Instant) -> Option<(PeerTag, SocketAddr, Instant)> {
+        let all = self.peers.values().flat_map(|peer| peer.paths.iter().map(move |path| (peer, path)));
+        let due = all.filter_map(|(peer, path)| Some((peer.ping_due(path).filter(|due| *due <= now)?, peer, path)));
+        let (due, peer, path) = due.min_by_key(|(due, _, path)| (path.precedence(), *due))?;
+        let turn = self.shared.pacer.turn(due);
+        (turn <= now).then_some((peer.tag, path.addr, turn))
+    }
+
+    fn take_retired(&mut self, tags: (u32, u32)) -> Option<Window> {
+        let index = self.retired.iter().position(|(known, _)| *known == tags)?;
+        self.retired.remove(index).map(|(_, window)| window)
+    }
+}

@@ -1,0 +1,135 @@
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use wire::PeerTag;
+
+/// Packets that an address gets which never answers, whoever named it and however often: nobody can aim more at a victim.
+pub(crate) const LIMIT: u32 = 40;
+/// After this time an address is taken for another one.
+const FORGET: Duration = Duration::from_secs(3600);
+/// Addresses in the book that one peer brought up.
+const PER_PEER: usize = 128;
+/// Addresses in the book.
+const TOTAL: usize = 4096;
+
+/// Counts what was sent to each address that has not answered.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    accounts: BTreeMap<SocketAddr, Account>,
+    cleared: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Account {
+    peer: PeerTag,
+    since: Instant,
+    sent: u32,
+}
+
+impl Ledger {
+    pub(crate) fn allows(&self, addr: SocketAddr, peer: PeerTag, now: Instant) -> bool {
+        match self.accounts.get(&addr) {
+            Some(account) => account.sent < LIMIT || now.duration_since(account.since) >= FORGET,
+            None => self.accounts.values().filter(|account| account.peer == peer).count() < PER_PEER,
+        }
+    }
+
+    /// Whether the address has had its share.
+    pub(crate) fn is_spent(&self, addr: SocketAddr) -> bool {
+        self.accounts.get(&addr).is_some_and(|account| account.sent >= LIMIT)
+    }
+
+    /// Counts a packet to an address that is not known to be a member's.
+    pub(crate) fn charge(&mut self, addr: SocketAddr, peer: PeerTag, now: Instant) {
+        if self.accounts.len() >= TOTAL && !self.accounts.contains_key(&addr) {
+            self.make_room(now);
+        }
+        let account = self.accounts.entry(addr).or_insert(Account { peer, since: now, sent: 0 });
+        if now.duration_since(account.since) >= FORGET {
+            *account = Account { peer, since: now, sent: 0 };
+        }
+        account.sent += 1;
+    }
+
+    /// The address has answered: it is a member's.
+    pub(crate) fn settle(&mut self, addr: SocketAddr) {
+        self.accounts.remove(&addr);
+    }
+
+    /// Our own network has changed, so that whoever did not answer may answer now. No peer can bring this about, but an
+    /// unsteady network can: hence at most every minute.
+    pub(crate) fn clear(&mut self, now: Instant) {
+        const EVERY: Duration = Duration::from_secs(60);
+        if self.cleared.is_none_or(|at| now.duration_since(at) >= EVERY) {
+            self.accounts.clear();
+            self.cleared = Some(now);
+        }
+    }
+
+    fn make_room(&mut self, now: Instant) {
+        self.accounts.retain(|_, account| now.duration_since(account.since) < FORGET);
+        let oldest = self.accounts.iter().min_by_key(|(_, account)| account.since).map(|(addr, _)| *addr);
+        if let Some(addr) = oldest.filter(|_| self.accounts.len() >= TOTAL) {
+            self.accounts.remove(&addr);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: PeerTag = PeerTag(1);
+    const OTHER: PeerTag = PeerTag(2);
+
+    fn addr(index: usize) -> SocketAddr {
+        SocketAddr::from(([203, 0, (index >> 8) as u8, index as u8], 9))
+    }
+
+    #[test]
+    fn a_silent_address_gets_its_share_once_whoever_asks() {
+        let (mut ledger, now) = (Ledger::default(), netsim::epoch());
+        for _ in 0..LIMIT {
+            assert!(ledger.allows(addr(1), PEER, now));
+            ledger.charge(addr(1), PEER, now);
+        }
+        assert!(!ledger.allows(addr(1), PEER, now));
+        assert!(!ledger.allows(addr(1), OTHER, now + FORGET / 2));
+        assert!(ledger.allows(addr(1), OTHER, now + FORGET));
+    }
+
+    #[test]
+    fn a_peer_can_bring_up_only_so_many_addresses() {
+        let (mut ledger, now) = (Ledger::default(), netsim::epoch());
+        for index in 0..PER_PEER {
+            ledger.charge(addr(index), PEER, now);
+        }
+        assert!(!ledger.allows(addr(PER_PEER), PEER, now));
+        assert!(ledger.allows(addr(PER_PEER), OTHER, now));
+        ledger.settle(addr(0));
+        assert!(ledger.allows(addr(PER_PEER), PEER, now));
+    }
+
+    #[test]
+    fn the_book_never_grows_beyond_its_bound() {
+        let (mut ledger, now) = (Ledger::default(), netsim::epoch());
+        for index in 0..TOTAL + 100 {
+            ledger.charge(addr(index), PeerTag(index as u32), now + Duration::from_millis(index as u64));
+        }
+        assert_eq!(ledger.accounts.len(), TOTAL);
+    }
+
+    #[test]
+    fn an_unsteady_network_clears_the_book_once_a_minute() {
+        let (mut ledger, now) = (Ledger::default(), netsim::epoch());
+        ledger.clear(now);
+        (0..LIMIT).for_each(|_| ledger.charge(addr(1), PEER, now));
+        ledger.clear(now + Duration::from_secs(59));
+        assert!(!ledger.allows(addr(1), PEER, now));
+        ledger.clear(now + Duration::from_secs(60));
+        assert!(ledger.allows(addr(1), PEER, now));
+    }
+}

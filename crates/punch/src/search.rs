@@ -1,0 +1,208 @@
+//! The life of a peer in time: searches, doubts, keepalives. What is due, and what to do when it is.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Event, LostReason, NoPath,
+    choice::fastest,
+    path::{Path, State},
+    peer::Peer,
+    schedule::{
+        CALL_ENDS, DOUBT, DOUBT_UNANSWERED, KEEPALIVE_BACKUP, KEEPALIVE_CALL, KEEPALIVE_IDLE, LOST_AFTER_DOUBT,
+        REPEAT_HEARD, RETRY, RETRY_TIME, RIDE, VOLLEY, VOLLEY_TIME, backoff, repeat,
+    },
+    shared::Shared,
+};
+
+/// The search for a first path, or for one in the place of a path in doubt.
+#[derive(Debug)]
+pub(crate) struct Search {
+    pub(crate) since: Instant,
+    round: u32,
+    stage: Stage,
+    /// Whether the caller knows that there is no path.
+    told: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Volley { until: Instant },
+    Pause { until: Instant },
+}
+
+impl Search {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { since: now, round: 0, stage: Stage::Volley { until: now + VOLLEY_TIME }, told: false }
+    }
+
+    /// There is something new to try.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        let first = self.round == 0;
+        *self = Self { since: if first { self.since } else { now }, ..Self::new(now) };
+    }
+
+    fn stage_ends(&self) -> Instant {
+        match self.stage {
+            Stage::Volley { until } | Stage::Pause { until } => until,
+        }
+    }
+}
+
+impl Peer {
+    /// Does what is due, except for sending the pings that are.
+    pub(crate) fn tick(&mut self, now: Instant, shared: &mut Shared) {
+        if self.doubt.is_some_and(|since| since + LOST_AFTER_DOUBT <= now) {
+            self.lose(shared);
+        }
+        if self.doubt_at().is_some_and(|at| at <= now) {
+            self.begin_doubt(now, shared);
+        }
+        if self.search.as_ref().is_some_and(|search| search.stage_ends() <= now) {
+            self.next_stage(now, shared);
+        }
+        if self.search.is_none() {
+            self.reconsider(now, shared);
+        }
+        let selected = self.selected;
+        let others = self.paths.iter().filter(|path| Some(path.addr) != selected);
+        self.backup = fastest(others, now).map(|path| path.addr).filter(|_| self.search.is_none());
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub(crate) fn next_tick(&self) -> Option<Instant> {
+        let lost_at = self.doubt.map(|since| since + LOST_AFTER_DOUBT);
+        let stage_ends = self.search.as_ref().map(Search::stage_ends);
+        [lost_at, self.doubt_at(), stage_ends].into_iter().flatten().min()
+    }
+
+    /// When the next ping is due on a path of this peer.
+    pub(crate) fn ping_due(&self, path: &Path) -> Option<Instant> {
+        let upkeep = match Some(path.addr) {
+            _ if self.search.is_some() => None,
+            addr if addr == self.selected => self.upkeep_due(path),
+            addr if addr == self.backup => path.last_sent.map(|at| at + KEEPALIVE_BACKUP.mul_f64(path.stretch)),
+            _ => None,
+        };
+        [path.due(), upkeep].into_iter().flatten().min()
+    }
+
+    /// The local network has changed: nothing is known to work any more.
+    pub(crate) fn network_changed(&mut self, now: Instant, shared: &mut Shared) {
+        for path in &mut self.paths {
+            path.rtt = None;
+        }
+        self.search = None;
+        if self.selected.is_some() {
+            self.doubt = None;
+            self.begin_doubt(now, shared);
+        } else {
+            self.begin_search(now);
+        }
+    }
+
+    /// Tries every address again, now.
+    pub(crate) fn begin_search(&mut self, now: Instant) {
+        self.search = Some(Search::new(now));
+        self.start_volley(VOLLEY, now);
+    }
+
+    fn begin_doubt(&mut self, now: Instant, shared: &mut Shared) {
+        tracing::debug!(peer = %self.tag, "The path is in doubt");
+        self.doubt = Some(now);
+        if self.search.is_none() {
+            self.begin_search(now);
+        }
+        shared.events.push_back(Event::Doubtful { peer: self.tag });
+    }
+
+    fn lose(&mut self, shared: &mut Shared) {
+        let Some(addr) = self.selected.take() else { return };
+        let silent = self.unheard.take().is_some();
+        let mut why = LostReason::Silence;
+        if let Some(path) = self.path_mut(addr) {
+            if path.unheard.is_none() && !silent {
+                why = LostReason::NoAnswer;
+            }
+            path.forget();
+        }
+        self.doubt = None;
+        if let Some(search) = &mut self.search {
+            search.told = true;
+        }
+        shared.disclaim(addr, self.tag);
+        tracing::info!(peer = %self.tag, %why, "The path is lost");
+        shared.events.push_back(Event::Lost { peer: self.tag, why });
+    }
+
+    fn next_stage(&mut self, now: Instant, shared: &mut Shared) {
+        let why = self.why_no_path();
+        let Some(search) = &mut self.search else { return };
+        if let Stage::Pause { .. } = search.stage {
+            search.stage = Stage::Volley { until: now + RETRY_TIME };
+            return self.start_volley(RETRY, now);
+        }
+        let retry = backoff(search.round);
+        search.round += 1;
+        search.stage = Stage::Pause { until: now + retry };
+        if self.selected.is_none() && !search.told {
+            search.told = true;
+            tracing::info!(peer = %self.tag, %why, ?retry, "There is no direct path");
+            shared.events.push_back(Event::Unreachable { peer: self.tag, why, retry });
+        }
+    }
+
+    fn why_no_path(&self) -> NoPath {
+        if self.paths.is_empty() {
+            NoPath::NoCandidates
+        } else if self.paths.iter().any(|path| path.heard.is_some()) {
+            NoPath::OneWay
+        } else {
+            NoPath::Silence
+        }
+    }
+
+    /// When the selected path comes in doubt, if nothing happens.
+    fn doubt_at(&self) -> Option<Instant> {
+        let path = self.selected_path().filter(|_| self.doubt.is_none())?;
+        let patience = if path.state == State::Confirmed { DOUBT_UNANSWERED } else { DOUBT };
+        let after = |since: Option<Instant>, patience: Duration| since.map(|at| at + patience);
+        let signs = [after(path.unheard, DOUBT), after(self.unheard, DOUBT), after(path.unanswered, patience)];
+        signs.into_iter().flatten().min()
+    }
+
+    /// When the selected path gets its next ping beside those of a volley.
+    fn upkeep_due(&self, path: &Path) -> Option<Instant> {
+        let (last_ping, last_sent) = (path.last_ping?, path.last_sent?);
+        let in_call = self.traffic.is_some_and(|at| last_sent.duration_since(at) < CALL_ENDS);
+        let keepalive = if in_call { KEEPALIVE_CALL } else { KEEPALIVE_IDLE };
+        let repeat = repeat(path.rtt);
+        let reasons = [
+            Some(last_sent + keepalive.mul_f64(path.stretch)),
+            self.traffic.filter(|at| *at > last_ping).map(|_| last_ping + RIDE),
+            path.unheard.map(|_| last_ping + repeat),
+            path.unanswered.map(|_| last_ping + repeat.max(REPEAT_HEARD)),
+            self.unheard.map(|since| since.max(last_ping) + repeat),
+        ];
+        reasons.into_iter().flatten().min()
+    }
+
+    /// Sends the ping that is due on a path, unless the address has had its share.
+    pub(crate) fn send_due_ping(&mut self, addr: SocketAddr, now: Instant, shared: &mut Shared) -> bool {
+        let tag = self.tag;
+        let Some(path) = self.paths.iter_mut().find(|path| path.addr == addr) else { return false };
+        if path.state != State::Confirmed {
+            if !shared.ledger.allows(addr, tag, now) {
+                tracing::debug!(peer = %tag, %addr, "An address that never answered gets no more checks");
+                path.stop();
+                return false;
+            }
+            shared.ledger.charge(addr, tag, now);
+        }
+        path.note_ping(shared.send_ping(&self.keys, addr), now);
+        path.stretch = shared.jitter.factor();
+        true
+    }
+}

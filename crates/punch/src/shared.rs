@@ -1,0 +1,113 @@
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use identity::PairKeys;
+use wire::{PeerTag, check::Check};
+
+use crate::{
+    Event, Transmit,
+    ledger::Ledger,
+    pace::Pacer,
+    schedule::{Jitter, LOST_AFTER_DOUBT},
+};
+
+/// Datagrams that may wait for the driver; pongs beyond it are not made.
+const MAX_OUTBOX: usize = 1024;
+/// An address that was silent for so long may pass to another peer.
+const OWNER_GONE: Duration = LOST_AFTER_DOUBT;
+
+/// What all peers of an agent have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) allow_loopback: bool,
+    pub(crate) ledger: Ledger,
+    pub(crate) pacer: Pacer,
+    pub(crate) jitter: Jitter,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) outbox: VecDeque<Transmit>,
+    owners: BTreeMap<SocketAddr, Owner>,
+    /// Counts the checks to all peers together, so that a number is not used twice with one key even if a peer is
+    /// removed and added again.
+    next_number: u64,
+}
+
+/// Whose packets an address carries.
+#[derive(Debug)]
+struct Owner {
+    peer: PeerTag,
+    confirmed: bool,
+    heard: Instant,
+}
+
+impl Shared {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            allow_loopback: false,
+            ledger: Ledger::default(),
+            pacer: Pacer::new(),
+            jitter: Jitter::new(seed),
+            events: VecDeque::new(),
+            outbox: VecDeque::new(),
+            owners: BTreeMap::new(),
+            next_number: 0,
+        }
+    }
+
+    /// Sends a ping; returns its transaction id.
+    pub(crate) fn send_ping(&mut self, keys: &PairKeys, to: SocketAddr) -> u32 {
+        let txid = self.next_number as u32;
+        self.send(keys, to, &Check::Ping { txid });
+        txid
+    }
+
+    /// Sends a pong.
+    pub(crate) fn send_pong(&mut self, keys: &PairKeys, to: SocketAddr, txid: u32) {
+        if self.outbox.len() < MAX_OUTBOX {
+            self.send(keys, to, &Check::Pong { txid, observed: to });
+        }
+    }
+
+    fn send(&mut self, keys: &PairKeys, to: SocketAddr, check: &Check) {
+        let payload = keys.seal(self.next_number, check);
+        self.next_number += 1;
+        self.outbox.push_back(Transmit { to, payload });
+    }
+
+    /// Gives an address to a peer, unless another one has it with a better right.
+    pub(crate) fn claim(&mut self, addr: SocketAddr, peer: PeerTag, confirmed: bool, now: Instant) -> bool {
+        let taken = self.owners.get(&addr).is_some_and(|owner| {
+            let stronger = owner.confirmed || !confirmed;
+            owner.peer != peer && stronger && now.duration_since(owner.heard) < OWNER_GONE
+        });
+        if taken {
+            tracing::debug!(%peer, %addr, "An address that belongs to one peer was claimed by another");
+            return false;
+        }
+        let confirmed = confirmed || self.owners.get(&addr).is_some_and(|owner| owner.peer == peer && owner.confirmed);
+        self.owners.insert(addr, Owner { peer, confirmed, heard: now });
+        true
+    }
+
+    pub(crate) fn owner(&self, addr: SocketAddr) -> Option<PeerTag> {
+        self.owners.get(&addr).map(|owner| owner.peer)
+    }
+
+    pub(crate) fn note_heard(&mut self, addr: SocketAddr, peer: PeerTag, now: Instant) {
+        if let Some(owner) = self.owners.get_mut(&addr).filter(|owner| owner.peer == peer) {
+            owner.heard = now;
+        }
+    }
+
+    pub(crate) fn disclaim(&mut self, addr: SocketAddr, peer: PeerTag) {
+        if self.owner(addr) == Some(peer) {
+            self.owners.remove(&addr);
+        }
+    }
+
+    pub(crate) fn disclaim_all(&mut self, peer: PeerTag) {
+        self.owners.retain(|_, owner| owner.peer != peer);
+    }
+}
