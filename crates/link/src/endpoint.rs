@@ -1,0 +1,453 @@
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::{Bytes, BytesMut};
+use identity::Identity;
+use quinn_proto::{
+    ClientConfig, ConnectionHandle, DatagramEvent, Endpoint as Quic, Incoming, ServerConfig, TimeSource,
+    Transmit as QuicTransmit,
+};
+use wire::{IdentityKey, datagram::MAX_DATAGRAM};
+
+use crate::{
+    ConnectError, Event, Kind, LinkId, SendError, Stats,
+    session::{Events, Own, Session},
+    tls::Tls,
+    transport::{endpoint_config, transport_config},
+};
+
+/// An endpoint has no more links than this, open and opening.
+pub const MAX_LINKS: usize = 4096;
+/// So many incoming links may be without proof at a time.
+const MAX_PENDING: usize = 512;
+/// From so many on, a stranger must show that it can be reached before anything is computed for it (RFC 9000, 8.1.2).
+const RETRY_ABOVE: usize = 64;
+/// Links from one expected address: the one in use, and attempts to replace it.
+const MAX_PER_PEER: usize = 4;
+/// Answers without a link that wait to be sent.
+const MAX_ANSWERS: usize = 64;
+/// The name that TLS asks for; raw keys have none.
+const NO_NAME: &str = "punchline";
+
+/// Who an endpoint is, and from whom it takes links.
+pub struct Config<'a> {
+    /// Whose key it proves.
+    pub identity: &'a Identity,
+    /// Random; the choices that are ours follow from it. TLS keys never do.
+    pub seed: [u8; 32],
+    /// What others may open.
+    pub accept: Accept,
+}
+
+/// What others may open to an endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Accept {
+    /// Nothing.
+    None,
+    /// Signalling links, from anywhere.
+    Signal,
+    /// Peer links, from expected peers.
+    Peer,
+    /// Both; what comes from an expected address is a peer link.
+    Both,
+}
+
+impl Accept {
+    fn takes(self, kind: Kind) -> bool {
+        self == Self::Both || self == if kind == Kind::Signal { Self::Signal } else { Self::Peer }
+    }
+}
+
+/// A datagram to send.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Transmit {
+    /// Where to.
+    pub to: SocketAddr,
+    /// What.
+    pub payload: Vec<u8>,
+}
+
+/// All links of a program; see the crate's description.
+pub struct Endpoint {
+    quic: Quic,
+    tls: Tls,
+    accept: Accept,
+    own: Own,
+    clock: Arc<Clock>,
+    expected: BTreeMap<SocketAddr, IdentityKey>,
+    sessions: BTreeMap<LinkId, Session>,
+    by_handle: BTreeMap<ConnectionHandle, LinkId>,
+    next_id: u64,
+    /// Links that may have something to send, each once.
+    ready: VecDeque<LinkId>,
+    /// When each link wants to be called.
+    timers: BTreeSet<(Instant, LinkId)>,
+    due: BTreeMap<LinkId, Instant>,
+    answers: VecDeque<Transmit>,
+    events: Events,
+}
+
+impl Endpoint {
+    /// An endpoint without links.
+    pub fn new(config: Config<'_>, now: Instant) -> Self {
+        let tls = Tls::new(config.identity);
+        let clock = Arc::new(Clock { start: now, millis: AtomicU64::new(0) });
+        let server = (config.accept != Accept::None).then(|| server_config(&tls, Kind::Signal, None, &clock));
+        let has_many_links = config.accept == Accept::Signal;
+        let endpoint_config = Arc::new(endpoint_config(config.seed, has_many_links));
+        Self {
+            quic: Quic::new(endpoint_config, server, false, None),
+            tls,
+            accept: config.accept,
+            own: Own { key: config.identity.key(), proof_key: None },
+            clock,
+            expected: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            by_handle: BTreeMap::new(),
+            next_id: 0,
+            ready: VecDeque::new(),
+            timers: BTreeSet::new(),
+            due: BTreeMap::new(),
+            answers: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Sets what both sides of a peer link must know; before, no peer link comes about.
+    pub fn set_proof_key(&mut self, key: [u8; 32]) {
+        self.own.proof_key = Some(key);
+    }
+
+    /// Announces a peer that will connect: the one at `from`, with this key. Only the higher of two keys connects.
+    pub fn expect(&mut self, from: SocketAddr, key: IdentityKey) {
+        self.expected.insert(from, key);
+    }
+
+    /// Takes back an announcement; links that it has led to stay.
+    pub fn unexpect(&mut self, from: SocketAddr) {
+        self.expected.remove(&from);
+    }
+
+    /// Opens a link. With `expect`, only to the side with that key; without, [`Event::Connected`] tells the key.
+    ///
+    /// # Errors
+    /// [`ConnectError`] if that can't be.
+    pub fn connect(
+        &mut self,
+        kind: Kind,
+        to: SocketAddr,
+        expect: Option<IdentityKey>,
+        now: Instant,
+    ) -> Result<LinkId, ConnectError> {
+        match expect {
+            Some(key) if key == self.own.key => return Err(ConnectError::OwnKey),
+            Some(key) if kind == Kind::Peer && key > self.own.key => return Err(ConnectError::NotOurPart),
+            None if kind == Kind::Peer => return Err(ConnectError::KeyNeeded),
+            _ => {}
+        }
+        if self.sessions.len() >= MAX_LINKS {
+            return Err(ConnectError::TooMany);
+        }
+        let mut config = ClientConfig::new(self.tls.client(kind, expect));
+        config.transport_config(transport_config(kind, true));
+        let connection = self.quic.connect(now, config, to, NO_NAME).map_err(|error| match error {
+            quinn_proto::ConnectError::CidsExhausted => ConnectError::TooMany,
+            _ => ConnectError::Address(to),
+        })?;
+        Ok(self.add(kind, false, connection, now))
+    }
+
+    fn add(
+        &mut self,
+        kind: Kind,
+        incoming: bool,
+        connection: (ConnectionHandle, quinn_proto::Connection),
+        now: Instant,
+    ) -> LinkId {
+        let id = LinkId(self.next_id);
+        self.next_id += 1;
+        self.by_handle.insert(connection.0, id);
+        self.sessions.insert(id, Session::new(id, kind, incoming, connection, now));
+        self.drive(id, now);
+        id
+    }
+
+    /// Takes a datagram. What is no link's, and opens none, gets no answer.
+    pub fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
+        self.clock.set(now);
+        if datagram.len() > MAX_DATAGRAM || !self.may_speak(from) {
+            tracing::trace!(%from, len = datagram.len(), "ignored a datagram");
+            return;
+        }
+        let mut answer = Vec::new();
+        match self.quic.handle(now, from, None, None, BytesMut::from(datagram), &mut answer) {
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                let Some(&id) = self.by_handle.get(&handle) else { return };
+                let Some(session) = self.sessions.get_mut(&id) else { return };
+                let responses = session.path_responses();
+                session.connection.handle_event(event);
+                session.follow(from, responses, &mut self.events);
+                self.drive(id, now);
+            }
+            Some(DatagramEvent::NewConnection(incoming)) => self.take_incoming(incoming, now),
+            // Version negotiation, stateless resets, early refusals: nothing that a stranger should hear.
+            Some(DatagramEvent::Response(_)) | None => tracing::trace!(%from, "ignored a datagram of no session"),
+        }
+    }
+
+    /// Whether anything from this address can be meant for us.
+    fn may_speak(&self, from: SocketAddr) -> bool {
+        self.accept.takes(Kind::Signal)
+            || self.expected.contains_key(&from)
+            || self.sessions.values().any(|session| session.remote == from)
+    }
+
+    fn take_incoming(&mut self, incoming: Incoming, now: Instant) {
+        let from = incoming.remote_address();
+        let Some((kind, expect)) = self.admits(from) else {
+            tracing::debug!(%from, "ignored a stranger's attempt to connect");
+            return self.quic.ignore(incoming);
+        };
+        let pending = self.sessions.values().filter(|session| session.incoming && session.is_pending()).count();
+        if self.sessions.len() >= MAX_LINKS || pending >= MAX_PENDING {
+            tracing::debug!(%from, pending, "ignored an attempt to connect: there are too many");
+            return self.quic.ignore(incoming);
+        }
+        let mut buffer = Vec::new();
+        if kind == Kind::Signal && pending >= RETRY_ABOVE && !incoming.remote_address_validated() {
+            match self.quic.retry(incoming, &mut buffer) {
+                Ok(retry) => self.answer(&retry, buffer),
+                Err(error) => self.quic.ignore(error.into_incoming()),
+            }
+            return;
+        }
+        let config = server_config(&self.tls, kind, expect, &self.clock);
+        match self.quic.accept(incoming, now, &mut buffer, Some(config)) {
+            Ok(connection) => {
+                self.add(kind, true, connection, now);
+            }
+            Err(error) => {
+                tracing::debug!(%from, error = %error.cause, "an attempt to connect failed");
+                if let Some(response) = error.response {
+                    self.answer(&response, buffer);
+                }
+            }
+        }
+    }
+
+    /// What may be opened from this address, and with which key.
+    fn admits(&self, from: SocketAddr) -> Option<(Kind, Option<IdentityKey>)> {
+        let Some(&key) = self.expected.get(&from) else {
+            return self.accept.takes(Kind::Signal).then_some((Kind::Signal, None));
+        };
+        let of_peer = self.sessions.values().filter(|session| session.remote == from && !session.is_closed()).count();
+        let admitted = self.accept.takes(Kind::Peer)
+            && self.own.key < key
+            && self.own.proof_key.is_some()
+            && of_peer < MAX_PER_PEER;
+        admitted.then_some((Kind::Peer, Some(key)))
+    }
+
+    fn answer(&mut self, transmit: &QuicTransmit, mut payload: Vec<u8>) {
+        payload.truncate(transmit.size);
+        if self.answers.len() < MAX_ANSWERS {
+            self.answers.push_back(Transmit { to: transmit.destination, payload });
+        }
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.clock.set(now);
+        while let Some(&(_, id)) = self.timers.first().filter(|(due, _)| *due <= now) {
+            self.set_timer(id, None);
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            session.handle_timeout(&mut self.events, now);
+            self.drive(id, now);
+            // A timer that is still due now would turn this loop for ever; it is due again at the next call.
+            if self.due.get(&id).is_some_and(|due| *due <= now) {
+                self.set_timer(id, Some(now + Duration::from_millis(1)));
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// Takes the next datagram to send.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        if let Some(answer) = self.answers.pop_front() {
+            return Some(answer);
+        }
+        while let Some(&id) = self.ready.front() {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.flush(&mut self.events, now);
+                let mut payload = Vec::with_capacity(MAX_DATAGRAM);
+                if let Some(transmit) = session.connection.poll_transmit(now, 1, &mut payload) {
+                    payload.truncate(transmit.size);
+                    return Some(Transmit { to: transmit.destination, payload });
+                }
+            }
+            self.ready.pop_front();
+            self.settle(id, now);
+        }
+        None
+    }
+
+    /// Takes the next event. What was sent, received and due before may have caused some.
+    pub fn poll_event(&mut self) -> Option<(LinkId, Event)> {
+        self.events.pop_front()
+    }
+
+    /// After anything was done to a link: hears what it has to say, and lets it send.
+    fn drive(&mut self, id: LinkId, now: Instant) {
+        self.settle(id, now);
+        if self.sessions.contains_key(&id) && !self.ready.contains(&id) {
+            self.ready.push_back(id);
+        }
+    }
+
+    fn settle(&mut self, id: LinkId, now: Instant) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let mut is_drained = false;
+        session.poll(&self.own, &mut self.events, now);
+        while let Some(event) = session.connection.poll_endpoint_events() {
+            is_drained |= event.is_drained();
+            if let Some(event) = self.quic.handle_event(session.handle, event) {
+                session.connection.handle_event(event);
+            }
+            session.poll(&self.own, &mut self.events, now);
+        }
+        let due = session.poll_timeout();
+        if is_drained {
+            self.by_handle.remove(&session.handle);
+            self.sessions.remove(&id);
+            self.set_timer(id, None);
+        } else {
+            self.set_timer(id, due);
+        }
+    }
+
+    fn set_timer(&mut self, id: LinkId, due: Option<Instant>) {
+        let old = match due {
+            Some(due) => self.due.insert(id, due),
+            None => self.due.remove(&id),
+        };
+        if let Some(old) = old {
+            self.timers.remove(&(old, id));
+        }
+        if let Some(due) = due {
+            self.timers.insert((due, id));
+        }
+    }
+
+    /// Sends a datagram over a peer link: soon, or never. If too many wait, the oldest is dropped.
+    ///
+    /// # Errors
+    /// [`SendError`] if it is too long or the link is not open.
+    pub fn send_datagram(&mut self, link: LinkId, bytes: Bytes) -> Result<(), SendError> {
+        self.sessions.get_mut(&link).ok_or(SendError::NotOpen)?.send_datagram(bytes)?;
+        self.make_ready(link);
+        Ok(())
+    }
+
+    /// Sends a message on a lane.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] if too much waits there already: [`Event::Writable`] comes when there is room. Others of
+    /// [`SendError`] if it can't be sent at all.
+    pub fn send_message(&mut self, link: LinkId, lane: u8, body: &[u8]) -> Result<(), SendError> {
+        self.sessions.get_mut(&link).ok_or(SendError::NotOpen)?.send_message(lane, body)?;
+        self.make_ready(link);
+        Ok(())
+    }
+
+    fn make_ready(&mut self, link: LinkId) {
+        if !self.ready.contains(&link) {
+            self.ready.push_back(link);
+        }
+    }
+
+    /// Closes a link at once. Messages that wait are sent once, in front; what of them is lost stays lost. The other
+    /// side is told code and reason; on this side no event follows.
+    pub fn close(&mut self, link: LinkId, code: u32, reason: &str, now: Instant) {
+        let Some(session) = self.sessions.get_mut(&link).filter(|session| !session.is_closed()) else { return };
+        session.flush_unpaced();
+        loop {
+            let mut payload = Vec::with_capacity(MAX_DATAGRAM);
+            let Some(transmit) = session.connection.poll_transmit(now, 1, &mut payload) else { break };
+            payload.truncate(transmit.size);
+            self.answers.push_back(Transmit { to: transmit.destination, payload });
+        }
+        session.close(code, reason, now);
+        self.drive(link, now);
+    }
+
+    /// Closes every link.
+    pub fn close_all(&mut self, code: u32, reason: &str, now: Instant) {
+        let links: Vec<_> = self.sessions.keys().copied().collect();
+        for link in links {
+            self.close(link, code, reason, now);
+        }
+    }
+
+    /// Whether no link is open and everything was sent: the program may end.
+    pub fn is_idle(&self) -> bool {
+        self.answers.is_empty() && self.ready.is_empty() && self.sessions.values().all(Session::is_closed)
+    }
+
+    /// A value that only the two sides of this link know (RFC 8446, 7.5).
+    pub fn export(&self, link: LinkId, label: &[u8], context: &[u8]) -> Option<[u8; 32]> {
+        self.sessions.get(&link)?.export(label, context)
+    }
+
+    /// Where the other side of a link is.
+    pub fn remote(&self, link: LinkId) -> Option<SocketAddr> {
+        self.sessions.get(&link).map(|session| session.remote)
+    }
+
+    /// Figures of a link.
+    pub fn stats(&self, link: LinkId) -> Option<Stats> {
+        self.sessions.get(&link).map(Session::stats)
+    }
+}
+
+fn server_config(tls: &Tls, kind: Kind, expect: Option<IdentityKey>, clock: &Arc<Clock>) -> Arc<ServerConfig> {
+    let mut config = ServerConfig::with_crypto(tls.server(kind, expect));
+    config
+        .transport_config(transport_config(kind, false))
+        // A peer's address is a name here and doesn't change; a member's is real and may.
+        .migration(kind == Kind::Signal)
+        .time_source(Arc::clone(clock) as Arc<dyn TimeSource>)
+        .max_incoming(MAX_PENDING)
+        .incoming_buffer_size(0)
+        .incoming_buffer_size_total(0);
+    Arc::new(config)
+}
+
+/// The time since the endpoint began, as Retry tokens want it.
+struct Clock {
+    start: Instant,
+    millis: AtomicU64,
+}
+
+impl Clock {
+    fn set(&self, now: Instant) {
+        let millis = now.saturating_duration_since(self.start).as_millis() as u64;
+        self.millis.store(millis, Ordering::Relaxed);
+    }
+}
+
+impl TimeSource for Clock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.millis.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,368 @@
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use quinn_proto::{
+    Connection, ConnectionHandle, Dir, Event as QuicEvent, ReadError, SendDatagramError, StreamEvent, VarInt,
+};
+use wire::IdentityKey;
+
+use crate::{
+    CloseReason, Event, Kind, LinkId, SendError, Stats,
+    bulk::{self, Pacer},
+    event::{CODE_PROOF, CODE_PROTOCOL, CODE_TIMEOUT},
+    lanes::{self, CONTROL, Incoming, Outgoing},
+    proof, tls,
+};
+
+/// An incoming link has so long to prove everything, an outgoing one from the end of the handshake on.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What every link of an endpoint needs to know of it.
+pub(crate) struct Own {
+    pub(crate) key: IdentityKey,
+    pub(crate) proof_key: Option<[u8; 32]>,
+}
+
+/// One link: a QUIC connection, and what is proved, sent and received on it.
+pub(crate) struct Session {
+    pub(crate) id: LinkId,
+    pub(crate) handle: ConnectionHandle,
+    pub(crate) kind: Kind,
+    pub(crate) incoming: bool,
+    pub(crate) connection: Connection,
+    /// Where the other side was last known to be reachable.
+    pub(crate) remote: SocketAddr,
+    state: State,
+    deadline: Option<Instant>,
+    outgoing: Vec<Outgoing>,
+    received: Vec<Incoming>,
+    pacer: Pacer,
+    paced_until: Option<Instant>,
+}
+
+enum State {
+    /// TLS has not finished.
+    Handshake,
+    /// The other side's key is proved, the channel secret isn't.
+    Proving { key: IdentityKey, exporter: [u8; 32] },
+    /// Everything is proved.
+    Open,
+    /// Nothing goes in or out any more; kept until late packets are unlikely.
+    Closed,
+}
+
+/// A reason to end a session from this side.
+struct Fault(u32, CloseReason);
+
+impl Fault {
+    fn protocol(what: impl Into<String>) -> Self {
+        Self(CODE_PROTOCOL, CloseReason::Protocol(what.into()))
+    }
+}
+
+pub(crate) type Events = VecDeque<(LinkId, Event)>;
+
+impl Session {
+    pub(crate) fn new(
+        id: LinkId,
+        kind: Kind,
+        incoming: bool,
+        (handle, connection): (ConnectionHandle, Connection),
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            handle,
+            kind,
+            incoming,
+            remote: connection.remote_address(),
+            connection,
+            state: State::Handshake,
+            deadline: incoming.then_some(now + PROOF_TIMEOUT),
+            outgoing: Outgoing::all(kind),
+            received: Vec::new(),
+            pacer: Pacer::new(now),
+            paced_until: None,
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        matches!(self.state, State::Handshake | State::Proving { .. })
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let path = self.connection.stats().path;
+        Stats { rtt: path.rtt, sent: path.sent_packets, lost: path.lost_packets }
+    }
+
+    pub(crate) fn export(&self, label: &[u8], context: &[u8]) -> Option<[u8; 32]> {
+        let mut value = [0; 32];
+        self.connection.crypto_session().export_keying_material(&mut value, label, context).ok()?;
+        Some(value)
+    }
+
+    pub(crate) fn send_datagram(&mut self, bytes: Bytes) -> Result<(), SendError> {
+        if !self.is_open() || self.kind != Kind::Peer {
+            return Err(SendError::NotOpen);
+        }
+        let len = bytes.len();
+        self.connection.datagrams().send(bytes, true).map_err(|error| match error {
+            SendDatagramError::TooLarge => {
+                SendError::TooLong { len, max: self.connection.datagrams().max_size().unwrap_or_default() }
+            }
+            _ => SendError::NotOpen,
+        })
+    }
+
+    pub(crate) fn send_message(&mut self, lane: u8, body: &[u8]) -> Result<(), SendError> {
+        if !self.is_open() {
+            return Err(SendError::NotOpen);
+        }
+        let max = self.kind.max_message();
+        if body.len() > max {
+            return Err(SendError::TooLong { len: body.len(), max });
+        }
+        let lane = self.outgoing.iter_mut().find(|out| out.lane() == lane).ok_or(SendError::NoLane(lane))?;
+        lane.push(body, max)
+    }
+
+    pub(crate) fn close(&mut self, code: u32, reason: &str, now: Instant) {
+        self.state = State::Closed;
+        self.deadline = None;
+        self.paced_until = None;
+        self.outgoing.clear();
+        self.received.clear();
+        self.connection.close(now, VarInt::from_u32(code), Bytes::copy_from_slice(reason.as_bytes()));
+    }
+
+    /// Does what the connection has to report.
+    pub(crate) fn poll(&mut self, own: &Own, events: &mut Events, now: Instant) {
+        while let Some(event) = self.connection.poll() {
+            if self.is_closed() {
+                continue;
+            }
+            let done = match event {
+                QuicEvent::Connected => self.handshaken(own, events, now),
+                QuicEvent::Stream(StreamEvent::Opened { dir: Dir::Uni }) => {
+                    let accepted = std::iter::from_fn(|| self.connection.streams().accept(Dir::Uni));
+                    self.received.extend(accepted.map(Incoming::new));
+                    self.read(own, events)
+                }
+                QuicEvent::Stream(StreamEvent::Readable { .. }) => self.read(own, events),
+                QuicEvent::Stream(StreamEvent::Stopped { .. }) => Err(Fault::protocol("a lane was stopped")),
+                QuicEvent::DatagramReceived => {
+                    self.take_datagrams(events);
+                    Ok(())
+                }
+                QuicEvent::ConnectionLost { reason } => {
+                    self.end(reason.into(), events);
+                    Ok(())
+                }
+                QuicEvent::Stream(_) | QuicEvent::HandshakeDataReady | QuicEvent::DatagramsUnblocked => Ok(()),
+            };
+            if let Err(fault) = done {
+                self.fail(fault, events, now);
+            }
+        }
+    }
+
+    /// The other side's key is proved. On a peer link the proofs of the channel secret are due.
+    fn handshaken(&mut self, own: &Own, events: &mut Events, now: Instant) -> Result<(), Fault> {
+        let key = tls::peer_key(self.connection.crypto_session()).ok_or_else(|| Fault::protocol("no identity key"))?;
+        if self.kind == Kind::Signal {
+            self.open(key, events);
+            return Ok(());
+        }
+        let no_proof = || Fault(CODE_PROOF, CloseReason::WrongProof);
+        let proof_key = own.proof_key.ok_or_else(no_proof)?;
+        let exporter = self.export(wire::peer::PROOF_EXPORTER, &[]).ok_or_else(no_proof)?;
+        let proof = proof::make(&proof_key, &exporter, &own.key, &key);
+        let control = self.outgoing.first_mut().ok_or_else(|| Fault::protocol("no control lane"))?;
+        control.push(&proof, self.kind.max_message()).map_err(|error| Fault::protocol(error.to_string()))?;
+        self.state = State::Proving { key, exporter };
+        self.deadline = Some(now + PROOF_TIMEOUT);
+        self.read(own, events)
+    }
+
+    fn open(&mut self, key: IdentityKey, events: &mut Events) {
+        self.state = State::Open;
+        self.deadline = None;
+        let connected = Event::Connected { key, kind: self.kind, incoming: self.incoming, from: self.remote };
+        events.push_back((self.id, connected));
+    }
+
+    fn take_datagrams(&mut self, events: &mut Events) {
+        while let Some(bytes) = self.connection.datagrams().recv() {
+            // What overtook the proof is voice that would be late anyway.
+            if self.is_open() && self.kind == Kind::Peer {
+                events.push_back((self.id, Event::Datagram(bytes)));
+            }
+        }
+    }
+
+    /// Takes what has come on the lanes. The control lane first: the proof there opens the others.
+    fn read(&mut self, own: &Own, events: &mut Events) -> Result<(), Fault> {
+        if matches!(self.state, State::Handshake) {
+            return Ok(());
+        }
+        for at in 0..self.received.len() {
+            self.read_lane_number(at)?;
+        }
+        for &lane in lanes::lanes(self.kind) {
+            let Some(at) = self.received.iter().position(|incoming| incoming.lane == Some(lane)) else { continue };
+            if lane == CONTROL || self.is_open() {
+                self.read_lane(at, own, events)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_lane_number(&mut self, at: usize) -> Result<(), Fault> {
+        if self.received[at].lane.is_some() {
+            return Ok(());
+        }
+        let Some(&lane) = self.read_chunk(at, 1)?.as_deref().and_then(<[u8]>::first) else { return Ok(()) };
+        if !lanes::lanes(self.kind).contains(&lane) {
+            return Err(Fault::protocol(format!("there is no lane {lane}")));
+        }
+        if self.received.iter().any(|incoming| incoming.lane == Some(lane)) {
+            return Err(Fault::protocol(format!("lane {lane} is there twice")));
+        }
+        self.received[at].lane = Some(lane);
+        Ok(())
+    }
+
+    fn read_lane(&mut self, at: usize, own: &Own, events: &mut Events) -> Result<(), Fault> {
+        while let Some(mut bytes) = self.read_chunk(at, usize::MAX)? {
+            loop {
+                let max = if self.is_open() { self.kind.max_message() } else { proof::LEN };
+                let frame = self.received[at].frames.next(&mut bytes, max);
+                match frame.map_err(|error| Fault::protocol(error.to_string()))? {
+                    Some(body) => self.take_message(at, body, own, events)?,
+                    None => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The next piece of a stream, `None` if there is none yet. Lanes don't end before the session does.
+    fn read_chunk(&mut self, at: usize, max: usize) -> Result<Option<Bytes>, Fault> {
+        let ended = || Fault::protocol("a lane ended");
+        let mut stream = self.connection.recv_stream(self.received[at].stream);
+        let mut chunks = stream.read(true).map_err(|_| ended())?;
+        match chunks.next(max) {
+            Ok(Some(chunk)) => Ok(Some(chunk.bytes)),
+            Err(ReadError::Blocked) => Ok(None),
+            Ok(None) | Err(ReadError::Reset(_)) => Err(ended()),
+        }
+    }
+
+    fn take_message(&mut self, at: usize, body: Vec<u8>, own: &Own, events: &mut Events) -> Result<(), Fault> {
+        match self.state {
+            State::Open => {
+                let lane = self.received[at].lane.unwrap_or(CONTROL);
+                events.push_back((self.id, Event::Message { lane, body }));
+                Ok(())
+            }
+            State::Proving { key, exporter } => match own.proof_key {
+                Some(proof_key) if proof::holds(&proof_key, &exporter, &key, &own.key, &body) => {
+                    self.open(key, events);
+                    Ok(())
+                }
+                _ => Err(Fault(CODE_PROOF, CloseReason::WrongProof)),
+            },
+            State::Handshake | State::Closed => Ok(()),
+        }
+    }
+
+    fn fail(&mut self, Fault(code, reason): Fault, events: &mut Events, now: Instant) {
+        let text = reason.to_string();
+        self.end(reason, events);
+        self.close(code, &text, now);
+    }
+
+    /// The session is over; told if the layer above knows of it.
+    fn end(&mut self, reason: CloseReason, events: &mut Events) {
+        tracing::debug!(link = self.id.0, %reason, "a session ended");
+        if self.is_open() || (!self.incoming && !self.is_closed()) {
+            events.push_back((self.id, Event::Closed(reason)));
+        }
+        self.state = State::Closed;
+        self.deadline = None;
+        self.paced_until = None;
+    }
+
+    /// Hands messages to the connection, as many as may leave now.
+    pub(crate) fn flush(&mut self, events: &mut Events, now: Instant) {
+        self.paced_until = None;
+        if matches!(self.state, State::Handshake | State::Closed) || self.outgoing.iter().all(Outgoing::is_empty) {
+            return;
+        }
+        let (window, rtt) = (bulk::window_of(&self.connection), self.connection.rtt());
+        self.connection.set_send_window(window);
+        let mut allowed = self.pacer.refill(window, rtt, now) as usize;
+        for lane in &mut self.outgoing {
+            let written = lane.write(&mut self.connection, allowed);
+            self.pacer.take(written);
+            allowed -= written;
+            if lane.take_writable(self.kind.max_message()) {
+                events.push_back((self.id, Event::Writable));
+            }
+        }
+        if allowed == 0 {
+            self.paced_until = Some(self.pacer.due(window, rtt));
+        }
+    }
+
+    /// Hands everything to the connection that its window allows: there is no later.
+    pub(crate) fn flush_unpaced(&mut self) {
+        if self.is_open() {
+            self.connection.set_send_window(bulk::MAX_WINDOW);
+            for lane in &mut self.outgoing {
+                lane.write(&mut self.connection, usize::MAX);
+            }
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, events: &mut Events, now: Instant) {
+        self.connection.handle_timeout(now);
+        self.paced_until = None;
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.fail(Fault(CODE_TIMEOUT, CloseReason::TimedOut), events, now);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
+        [self.connection.poll_timeout(), self.deadline, self.paced_until].into_iter().flatten().min()
+    }
+
+    /// Confirmations so far that a path works.
+    pub(crate) fn path_responses(&self) -> u64 {
+        self.connection.stats().frame_rx.path_response
+    }
+
+    /// Takes over a new address of the other side, once it has answered there.
+    pub(crate) fn follow(&mut self, from: SocketAddr, responses_before: u64, events: &mut Events) {
+        let remote = self.connection.remote_address();
+        if remote == self.remote || remote != from || self.path_responses() == responses_before {
+            return;
+        }
+        self.remote = remote;
+        if self.is_open() {
+            events.push_back((self.id, Event::Moved(remote)));
+        }
+    }
+}

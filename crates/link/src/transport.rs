@@ -1,0 +1,63 @@
+use std::{sync::Arc, time::Duration};
+
+use quinn_proto::{EndpointConfig, IdleTimeout, RandomConnectionIdGenerator, TransportConfig, VarInt};
+
+use crate::{Kind, bulk, lanes};
+
+/// Silence that ends a link; also the presence timeout of the rendezvous.
+const IDLE_TIMEOUT: VarInt = VarInt::from_u32(30_000);
+/// The client keeps a quiet link alive; one side is enough, its probe is answered.
+const KEEP_ALIVE_SIGNAL: Duration = Duration::from_secs(10);
+/// Shorter than what most NATs forget after; the checks of the path below are more frequent still.
+const KEEP_ALIVE_PEER: Duration = Duration::from_secs(5);
+/// So that a lost first flight is sent again after 150 ms, not after a second.
+const INITIAL_RTT: Duration = Duration::from_millis(50);
+/// What waits in either direction: a few packets of voice; older ones go first.
+const DATAGRAM_BUFFER: usize = 16 * 1024;
+/// Connection ids are on each packet; among a member's few links three bytes don't collide often enough to matter.
+const SHORT_ID: usize = 3;
+const LONG_ID: usize = 8;
+
+pub(crate) fn endpoint_config(seed: [u8; 32], has_many_links: bool) -> EndpointConfig {
+    let id_len = if has_many_links { LONG_ID } else { SHORT_ID };
+    let mut config = EndpointConfig::default();
+    config
+        .cid_generator(move || Box::new(RandomConnectionIdGenerator::new(id_len)))
+        .max_udp_payload_size(wire::datagram::MAX_DATAGRAM as u16)
+        .expect("1280 is in the allowed range")
+        .supported_versions(vec![1])
+        // The first byte of a datagram tells its protocol, so QUIC's fixed bit must stay set.
+        .grease_quic_bit(false)
+        .rng_seed(Some(seed));
+    config
+}
+
+pub(crate) fn transport_config(kind: Kind, is_client: bool) -> Arc<TransportConfig> {
+    let keep_alive = match kind {
+        Kind::Signal => KEEP_ALIVE_SIGNAL,
+        Kind::Peer => KEEP_ALIVE_PEER,
+    };
+    let (stream_window, streams) = match kind {
+        Kind::Signal => (wire::signal::MAX_MESSAGE as u32, 1u32),
+        Kind::Peer => (bulk::MAX_WINDOW as u32, lanes::PEER.len() as u32),
+    };
+    let mut config = TransportConfig::default();
+    config
+        .max_idle_timeout(Some(IdleTimeout::from(IDLE_TIMEOUT)))
+        .keep_alive_interval(is_client.then_some(keep_alive))
+        .initial_rtt(INITIAL_RTT)
+        .max_concurrent_bidi_streams(0u32.into())
+        .max_concurrent_uni_streams(streams.into())
+        .stream_receive_window(stream_window.into())
+        .receive_window((stream_window * streams).into())
+        .send_window(bulk::INITIAL_WINDOW)
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER)
+        .crypto_buffer_size(8 * 1024)
+        .congestion_controller_factory(Arc::new(bulk::Factory))
+        // Discovery would send probes of full size beside the voice, and gains nothing for it; 1200 bytes pass anywhere.
+        .mtu_discovery_config(None)
+        .enable_segmentation_offload(false)
+        .allow_spin(false);
+    Arc::new(config)
+}
