@@ -39,4 +39,4 @@ mod name;
 pub use channel::{ChannelInfo, ChannelRecord, MemberInfo};
 pub use core::{CloseWhy, Config, ConnId, CreateError, Event, Limits, Output, Registry, What};
 pub use limit::{Bucket, Prefix, Rate, RateTable};
-pub use name::{ChannelName, MemberName, NameError};
+pub use name::{ChannelName, MemberName, NameError, plain_line};

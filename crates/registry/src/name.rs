@@ -44,6 +44,17 @@ pub enum NameError {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Face(String);
 
+/// Normalises and checks one line of plain text, which may be empty: a description.
+///
+/// # Errors
+/// [`NameError`] says what is wrong with it.
+pub fn plain_line(text: &str, graphemes: usize) -> Result<String, NameError> {
+    match (Rules { graphemes, bytes: graphemes * 4 }).apply(text) {
+        Err(NameError::Empty) => Ok(String::new()),
+        other => other,
+    }
+}
+
 struct Rules {
     graphemes: usize,
     bytes: usize,
@@ -225,6 +236,14 @@ mod tests {
             assert!(ChannelName::parse(bad).is_err(), "{bad}");
         }
         assert!(ChannelName::parse("v1.2").is_ok());
+    }
+
+    #[test]
+    fn a_description_is_one_line_of_what_can_be_seen() {
+        assert_eq!(plain_line("  for e\u{301}verybody ", 20).as_deref(), Ok("for éverybody"));
+        assert_eq!(plain_line(" ", 20).as_deref(), Ok(""));
+        assert_eq!(plain_line("a\nb", 20), Err(NameError::Character(10)));
+        assert_eq!(plain_line("abc", 2), Err(NameError::TooManyGraphemes(2)));
     }
 
     #[test]

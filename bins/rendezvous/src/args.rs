@@ -1,0 +1,41 @@
+//! What the program is told on its command line.
+
+use std::{net::SocketAddr, os::fd::RawFd, path::PathBuf};
+
+/// Introduce the members of a channel to each other
+///
+/// Serves signalling and STUN on a UDP port, and a web page with a JSON interface on an HTTP port. Prints one line on
+/// stdout once it serves: the addresses it got and its key.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "rendezvous", version)]
+pub(crate) struct Args {
+    /// Where to serve signalling and STUN; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:3478")]
+    pub(crate) udp: SocketAddr,
+    /// Where to serve the web page and the JSON interface; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:8470")]
+    pub(crate) http: SocketAddr,
+    /// Where to keep the server's key and the channels [default: rendezvous in the XDG state directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Do not make a channel when somebody joins one that does not exist
+    #[arg(long)]
+    pub(crate) no_adhoc: bool,
+    /// Members that a channel may have
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(2..=256))]
+    pub(crate) max_members: u16,
+    /// Channels that there may be
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) max_channels: usize,
+    /// Channels that one network (IPv4 /24, IPv6 /56) may create in a day
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) new_channels: u32,
+    /// Apply the HTTP limits per source to this machine too; by default it may be a reverse proxy and is exempt
+    #[arg(long)]
+    pub(crate) limit_loopback: bool,
+    /// Write a newline to this descriptor once the program serves, then close it
+    #[arg(long, value_name = "FD")]
+    pub(crate) ready_fd: Option<RawFd>,
+    #[command(flatten)]
+    pub(crate) common: edge::Common,
+}
