@@ -1,1 +1,41 @@
-fn main() {}
+//! puncher: opens a path to every member of a channel, and carries lanes for other programs.
+
+mod agents;
+mod args;
+mod child;
+mod client;
+mod driver;
+mod events;
+mod held;
+mod member;
+mod pins;
+mod pipe;
+mod session;
+mod show;
+mod socket;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use driver::Ending;
+
+fn main() -> ExitCode {
+    let cli: Cli = match edge::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    cli.common.start();
+    let ending = match &cli.command {
+        Command::Join(args) => session::join(args, &cli.common),
+        Command::Listen(args) => session::listen(args, &cli.common),
+        Command::Dial(args) => session::dial(args, &cli.common),
+        Command::Trust { name } => session::trust(name).map(|()| Ending::Asked),
+        Command::Peers(args) => show::peers(args, &cli.common).map(|()| Ending::Asked),
+    };
+    match ending {
+        Ok(Ending::Asked) => ExitCode::SUCCESS,
+        Ok(Ending::Program(code)) => ExitCode::from(code),
+        Ok(Ending::Signal(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+        Err(error) => edge::fail("puncher", &error),
+    }
+}

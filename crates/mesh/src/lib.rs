@@ -1,1 +1,29 @@
+//! One member of a channel: its session with the rendezvous, its paths to the other members, and its sessions with them.
+//!
+//! [`Mesh`] puts three cores together and adds the rules between them. No socket, no clock: feed it datagrams and the
+//! time, then drain it until it has nothing more to say.
+//!
+//! ```text
+//!             roster                keys, candidates             path open
+//! rendezvous ---------> signalling ------------------> punch ----------------> link: secure session, lanes
+//! ```
+//!
+//! The life of a peer: it is *seen* in the roster or announced; the volley starts and, on the side with the higher key,
+//! a session is opened at once over whatever address looks best; the first authentic check makes a path *usable* and
+//! the session's packets follow it; when both have proved the channel secret the peer is *secure*, and lanes carry.
+//! A peer that the rendezvous no longer hears of stays as long as its own session lives: calls don't need the server.
+//!
+//! To QUIC a peer lives at one made-up address (`fd00::tag`); [`punch`] says at each packet where that is.
 
+mod config;
+mod deliveries;
+mod event;
+mod introducer;
+mod member;
+mod peer;
+mod roster;
+mod signalling;
+
+pub use config::{Config, Secret};
+pub use event::{Event, ServerEvent, Transmit};
+pub use member::Mesh;

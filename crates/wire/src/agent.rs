@@ -1,7 +1,8 @@
 //! The agent socket: how local programs share one `puncher`, as [`crate::frame`]s on a Unix stream.
 //!
 //! A program says [`ToPuncher::Open`] and is answered [`FromPuncher::Opened`], then one [`FromPuncher::Peer`] for
-//! everybody who is there. From then on it sends on its lane and hears its lane; every change of a peer's state is told.
+//! everybody who is there, then [`FromPuncher::Server`]: who has read so far knows all that there is to know.
+//! From then on it sends on its lane and hears its lane; every change of a peer's state is told.
 //! With `puncher join --pipe voice` stdin and stdout carry bare [`VoiceRecord`] frames and nothing else.
 
 use std::net::SocketAddr;

@@ -59,6 +59,7 @@ impl<T: DeserializeOwned> Reader<T> {
     ///
     /// # Errors
     /// [`DecodeError`] if the frame announces more than the maximum or is no message.
+    #[expect(clippy::should_implement_trait, reason = "an iterator can't fail, and ends where this only waits")]
     pub fn next(&mut self) -> Result<Option<T>, DecodeError> {
         self.next_bytes()?.map(|range| crate::decode(self.what, &self.bytes[range])).transpose()
     }

@@ -1,0 +1,188 @@
+//! The agent socket: listens for local programs and keeps their connections.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::unix::{fs::PermissionsExt, net::UnixStream as StdUnixStream},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use edge::{Exit, WithExit};
+use mio::{
+    Interest, Registry, Token,
+    net::{UnixListener, UnixStream},
+};
+use wire::{
+    agent::{FromPuncher, ToPuncher},
+    peer::Lane,
+};
+
+use crate::client::{Client, Gone};
+
+/// Programs that may be connected at once.
+const MAX_CLIENTS: usize = 32;
+
+/// The listening socket and its clients.
+pub(crate) struct Agents {
+    listener: UnixListener,
+    path: PathBuf,
+    clients: BTreeMap<Token, Client>,
+    next_token: usize,
+}
+
+impl Agents {
+    pub(crate) const LISTENER: Token = Token(1);
+    const FIRST_CLIENT: usize = 16;
+
+    /// Serves at `path`; a socket that a dead puncher left there is replaced, a live one is not.
+    pub(crate) fn serve(path: PathBuf, registry: &Registry) -> anyhow::Result<Self> {
+        let serving = || format!("serve local programs at {}", path.display());
+        if path.exists() {
+            if StdUnixStream::connect(&path).is_ok() {
+                let error =
+                    anyhow::anyhow!("another puncher serves this channel; leave it first, or choose another --sock");
+                return Err(error).with_context(serving).exit(Exit::Unavailable);
+            }
+            std::fs::remove_file(&path).with_context(serving).exit(Exit::CannotCreate)?;
+        }
+        let mut listener = UnixListener::bind(&path).with_context(serving).exit(Exit::CannotCreate)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).with_context(serving)?;
+        registry.register(&mut listener, Self::LISTENER, Interest::READABLE).with_context(serving)?;
+        Ok(Self { listener, path, clients: BTreeMap::new(), next_token: Self::FIRST_CLIENT })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the connections that wait.
+    pub(crate) fn accept(&mut self, registry: &Registry) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.admit(stream, registry) {
+                        tracing::warn!(%error, "a local program was turned away");
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a local program's connection could not be taken");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: UnixStream, registry: &Registry) -> anyhow::Result<()> {
+        let peer = rustix::net::sockopt::socket_peercred(&stream).context("ask who connects")?;
+        if peer.uid != rustix::process::getuid() && !peer.uid.is_root() {
+            bail!("user {} is not the user of this puncher", peer.uid.as_raw());
+        }
+        if self.clients.len() >= MAX_CLIENTS {
+            bail!("{MAX_CLIENTS} programs are connected already");
+        }
+        self.adopt(stream, None, registry).map(drop)
+    }
+
+    /// Takes a connection that was made within this process; its lane is open from the start.
+    pub(crate) fn adopt(
+        &mut self,
+        stream: UnixStream,
+        lane: Option<Lane>,
+        registry: &Registry,
+    ) -> anyhow::Result<Token> {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        let mut client = Client::new(stream);
+        if let Some(lane) = lane {
+            client.open(lane);
+        }
+        registry
+            .register(client.stream(), token, Interest::READABLE | Interest::WRITABLE)
+            .context("watch a connection")?;
+        self.clients.insert(token, client);
+        Ok(token)
+    }
+
+    pub(crate) fn open(&mut self, token: Token, lane: Lane) {
+        if let Some(client) = self.clients.get_mut(&token) {
+            client.open(lane);
+        }
+    }
+
+    pub(crate) fn lane(&self, token: Token) -> Option<Lane> {
+        self.clients.get(&token)?.lane()
+    }
+
+    pub(crate) fn has_lane(&self, lane: Lane) -> bool {
+        self.clients.values().any(|client| client.lane() == Some(lane))
+    }
+
+    /// Reads and writes what can be; returns whether the client is still there.
+    pub(crate) fn progress(&mut self, token: Token, registry: &Registry) -> bool {
+        let Some(client) = self.clients.get_mut(&token) else { return false };
+        // What was written before the end of the connection still counts.
+        let result = client.flush().and_then(|()| client.read());
+        if let Err(reason) = result {
+            self.dismiss(token, &reason, registry);
+            return false;
+        }
+        true
+    }
+
+    /// The next record of a client, whether or not its connection still lives.
+    pub(crate) fn next_record(&mut self, token: Token, registry: &Registry) -> Option<ToPuncher> {
+        let client = self.clients.get_mut(&token)?;
+        match client.next_record() {
+            Ok(record) => record,
+            Err(reason) => {
+                let _ = client.send(&FromPuncher::Refused(reason.to_string()));
+                self.dismiss(token, &reason, registry);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn dismiss(&mut self, token: Token, reason: &Gone, registry: &Registry) {
+        if let Some(mut client) = self.clients.remove(&token) {
+            let _ = registry.deregister(client.stream());
+            tracing::debug!(?token, %reason, dropped_voice = client.dropped, "a local program is gone");
+        }
+    }
+
+    pub(crate) fn send(&mut self, token: Token, record: &FromPuncher, registry: &Registry) -> bool {
+        let Some(client) = self.clients.get_mut(&token) else { return false };
+        match client.send(record) {
+            Ok(()) => true,
+            Err(reason) => {
+                self.dismiss(token, &reason, registry);
+                false
+            }
+        }
+    }
+
+    /// Sends to every program for which `wanted` holds; returns how many got it.
+    pub(crate) fn broadcast(
+        &mut self,
+        record: &FromPuncher,
+        registry: &Registry,
+        wanted: impl Fn(Token, Lane) -> bool,
+    ) -> usize {
+        let tokens: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(token, client)| client.lane().is_some_and(|lane| wanted(**token, lane)))
+            .map(|(token, _)| *token)
+            .collect();
+        tokens.into_iter().filter(|token| self.send(*token, record, registry)).count()
+    }
+}
+
+impl Drop for Agents {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(%error, path = %self.path.display(), "the agent socket was gone already");
+        }
+    }
+}

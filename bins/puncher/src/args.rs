@@ -1,0 +1,129 @@
+use std::{net::SocketAddr, os::fd::RawFd, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Opens a direct path to every member of a channel and carries lanes for other programs.
+///
+/// Prints one line per event: the kind, then what it is about.
+///
+///     peer alice 203.0.113.7:40112 direct 38ms
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) common: edge::Common,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  puncher join lobby --server talk.example.org --name alice
+  audio-pipe capture | puncher join lobby --pipe voice | audio-pipe play
+  puncher join lobby -- chatctl chat
+  puncher listen [::]:4000            (on one side, no server)
+  puncher dial friend.example.org:4000  (on the other)";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Join a channel of a rendezvous
+    Join(Join),
+    /// Wait for callers at an address, without a rendezvous
+    Listen(Listen),
+    /// Call somebody who listens, without a rendezvous
+    Dial(Dial),
+    /// Show who is there, by which path
+    Peers(edge::agent::Target),
+    /// Forget the key that somebody was met with, so that a new one is accepted
+    Trust {
+        /// What the person calls itself
+        name: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Join {
+    /// The channel's name
+    pub(crate) channel: String,
+    /// The rendezvous
+    #[arg(long, value_name = "HOST[:UDP_PORT]", env = "PUNCHLINE_SERVER")]
+    pub(crate) server: Option<String>,
+    /// Give up, with exit code 69, if the rendezvous is not there
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    #[command(flatten)]
+    pub(crate) member: Member,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Listen {
+    /// Where to wait
+    #[arg(value_name = "ADDR:PORT")]
+    pub(crate) addr: SocketAddr,
+    /// A word both sides know
+    #[arg(long, default_value = "call")]
+    pub(crate) channel: String,
+    #[command(flatten)]
+    pub(crate) member: Member,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Dial {
+    /// Where the other side listens
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) addr: String,
+    /// A word both sides know
+    #[arg(long, default_value = "call")]
+    pub(crate) channel: String,
+    /// Give up, with exit code 69, if nobody listens there
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    #[command(flatten)]
+    pub(crate) member: Member,
+}
+
+/// What every way to become a member shares.
+#[derive(Args, Debug)]
+pub(crate) struct Member {
+    /// What the others shall call you
+    #[arg(long, env = "PUNCHLINE_NAME")]
+    pub(crate) name: Option<String>,
+    /// The channel's password is the first line of this file
+    #[arg(long, value_name = "FILE", conflicts_with = "invite_file")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// The channel's invite link, or its secret part, is the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) invite_file: Option<PathBuf>,
+    /// The local address of the one UDP socket [default: any address, any port]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) bind: Option<SocketAddr>,
+    /// An address at which the others can reach you, such as a forwarded port
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) advertise: Vec<SocketAddr>,
+    /// Use loopback addresses as well, for calls inside one machine
+    #[arg(long)]
+    pub(crate) loopback: bool,
+    /// Make stdin and stdout a lane; the event lines go to stderr
+    #[arg(long, value_name = "LANE", conflicts_with = "program")]
+    pub(crate) pipe: Option<PipeLane>,
+    /// With --pipe: leave when stdin has ended and everything is delivered
+    #[arg(long, requires = "pipe")]
+    pub(crate) exit_at_eof: bool,
+    /// Where local programs find this puncher [default: CHANNEL.sock in the runtime directory]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sock: Option<PathBuf>,
+    /// Write a newline to this descriptor once the channel is joined
+    #[arg(long, value_name = "FD")]
+    pub(crate) ready_fd: Option<RawFd>,
+    /// Run this program with PUNCHER_SOCK set, and end with it
+    #[arg(last = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum PipeLane {
+    /// Frames of voice records, as audio-pipe speaks them
+    Voice,
+    /// Lines of text
+    Text,
+}

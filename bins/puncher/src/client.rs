@@ -1,0 +1,206 @@
+//! One local program at the agent socket: what it sends, and what waits to be read by it.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read, Write},
+};
+
+use mio::net::UnixStream;
+use wire::{
+    DecodeError,
+    agent::{FromPuncher, MAX_RECORD, ToPuncher},
+    frame,
+    peer::Lane,
+};
+
+/// Voice that a program has not read is dropped, oldest first, beyond this many records (2 s of one speaker).
+const MAX_VOICE_WAITING: usize = 200;
+/// A program that lets this many bytes of anything else wait has stopped reading, and is cut off.
+const MAX_BYTES_WAITING: usize = 16 * 1024 * 1024;
+
+/// Why a program's connection ends.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Gone {
+    #[error("it closed the connection")]
+    Closed,
+    #[error("it does not speak the protocol: {0}")]
+    Garbage(#[from] DecodeError),
+    #[error("it has stopped reading")]
+    Stuck,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// One connected program.
+pub(crate) struct Client {
+    stream: UnixStream,
+    reader: frame::Reader<ToPuncher>,
+    lane: Option<Lane>,
+    waiting: VecDeque<Record>,
+    /// Bytes of the first waiting record that are already written.
+    written: usize,
+    bytes_waiting: usize,
+    voice_waiting: usize,
+    /// Voice records that were dropped because the program was slow.
+    pub(crate) dropped: u64,
+}
+
+struct Record {
+    bytes: Vec<u8>,
+    is_voice: bool,
+}
+
+impl Client {
+    pub(crate) fn new(stream: UnixStream) -> Self {
+        Self {
+            stream,
+            reader: frame::Reader::new("agent record", MAX_RECORD),
+            lane: None,
+            waiting: VecDeque::new(),
+            written: 0,
+            bytes_waiting: 0,
+            voice_waiting: 0,
+            dropped: 0,
+        }
+    }
+
+    pub(crate) fn stream(&mut self) -> &mut UnixStream {
+        &mut self.stream
+    }
+
+    /// The lane that the program has opened.
+    pub(crate) fn lane(&self) -> Option<Lane> {
+        self.lane
+    }
+
+    pub(crate) fn open(&mut self, lane: Lane) {
+        self.lane = Some(lane);
+    }
+
+    /// Reads what is there; the records are then taken with [`Self::next_record`].
+    pub(crate) fn read(&mut self) -> Result<(), Gone> {
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(Gone::Closed),
+                Ok(len) => self.reader.push(&buffer[..len]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub(crate) fn next_record(&mut self) -> Result<Option<ToPuncher>, Gone> {
+        Ok(self.reader.next()?)
+    }
+
+    /// Queues a record and writes what the program's side has room for.
+    pub(crate) fn send(&mut self, record: &FromPuncher) -> Result<(), Gone> {
+        let is_voice = matches!(record, FromPuncher::Voice(_));
+        if is_voice && self.voice_waiting >= MAX_VOICE_WAITING {
+            self.drop_oldest_voice();
+        }
+        let bytes = frame::frame(record);
+        self.bytes_waiting += bytes.len();
+        self.voice_waiting += usize::from(is_voice);
+        self.waiting.push_back(Record { bytes, is_voice });
+        self.flush()?;
+        if self.bytes_waiting > MAX_BYTES_WAITING { Err(Gone::Stuck) } else { Ok(()) }
+    }
+
+    /// Writes what waits, as far as there is room.
+    pub(crate) fn flush(&mut self) -> Result<(), Gone> {
+        while let Some(record) = self.waiting.front() {
+            match self.stream.write(&record.bytes[self.written..]) {
+                Ok(len) => self.written += len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+            if self.written == record.bytes.len() {
+                self.written = 0;
+                self.forget(0);
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_oldest_voice(&mut self) {
+        // A record that is half written can't be taken back.
+        let first = usize::from(self.written > 0);
+        if let Some(index) = (first..self.waiting.len()).find(|index| self.waiting[*index].is_voice) {
+            self.forget(index);
+            self.dropped += 1;
+        }
+    }
+
+    fn forget(&mut self, index: usize) {
+        if let Some(record) = self.waiting.remove(index) {
+            self.bytes_waiting -= record.bytes.len();
+            self.voice_waiting -= usize::from(record.is_voice);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{
+        PeerTag,
+        agent::{Peers, VoiceRecord},
+    };
+
+    use super::*;
+
+    fn pair() -> (Client, std::os::unix::net::UnixStream) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
+        ours.set_nonblocking(true).expect("non-blocking");
+        (Client::new(UnixStream::from_std(ours)), theirs)
+    }
+
+    fn voice(number: u32) -> FromPuncher {
+        FromPuncher::Voice(VoiceRecord { peers: Peers::One(PeerTag(1)), packet: number.to_be_bytes().repeat(200) })
+    }
+
+    fn drain(client: &mut Client, theirs: &mut std::os::unix::net::UnixStream) -> Vec<FromPuncher> {
+        theirs.set_nonblocking(true).expect("non-blocking");
+        let mut reader = frame::Reader::new("record", MAX_RECORD);
+        let mut buffer = vec![0; 1 << 16];
+        let mut records = Vec::new();
+        loop {
+            client.flush().expect("flush");
+            match theirs.read(&mut buffer) {
+                Ok(len) => reader.push(&buffer[..len]),
+                Err(_) => return records,
+            }
+            while let Some(record) = reader.next().expect("a record") {
+                records.push(record);
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_reader_loses_the_oldest_voice_and_no_text() {
+        let (mut client, mut theirs) = pair();
+        for number in 0..5000 {
+            client.send(&voice(number)).expect("send");
+        }
+        client.send(&FromPuncher::Closing).expect("send");
+
+        let dropped = client.dropped;
+        let records = drain(&mut client, &mut theirs);
+
+        assert!(dropped > 0);
+        assert_eq!(records.len() as u64, 5001 - dropped);
+        assert_eq!(records.last(), Some(&FromPuncher::Closing));
+        assert_eq!(records[records.len() - 2], voice(4999));
+    }
+
+    #[test]
+    fn a_program_that_never_reads_is_cut_off_before_memory_runs_out() {
+        let (mut client, _theirs) = pair();
+        let text = FromPuncher::Refused("x".repeat(1 << 20));
+        let sent = (0..64).take_while(|_| client.send(&text).is_ok()).count();
+        assert!(sent < 20, "{sent} MiB were queued");
+    }
+}

@@ -1,0 +1,166 @@
+//! Event lines: what the mesh tells, for people or as JSON.
+
+use std::{io::Write, net::SocketAddr, time::Duration};
+
+use edge::Remote;
+use serde::Serialize;
+use wire::{IdentityKey, agent::Path, signal::CandidateKind};
+
+/// Version of the JSON lines.
+const SCHEMA: u8 = 1;
+
+/// One event line; `docs/events.schema.json` describes the JSON form.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(crate) enum Line<'a> {
+    /// Local programs can connect; the socket is bound.
+    Ready { channel: &'a str, sock: String, local: SocketAddr, key: String },
+    /// The rendezvous is asked, was lost, or closes.
+    Server { connected: bool, text: String },
+    /// The channel is joined.
+    Joined { channel: &'a str, name: &'a str, observed: SocketAddr, peers: usize },
+    /// Somebody is there.
+    Peer { peer: &'a str, key: String },
+    /// How packets get to a peer.
+    Path {
+        peer: &'a str,
+        key: String,
+        addr: Option<SocketAddr>,
+        path: Path,
+        kind: Option<String>,
+        rtt_ms: Option<u64>,
+        since_known_ms: u64,
+        why: &'a str,
+    },
+    /// The session with a peer is secure, or no longer.
+    Link { peer: &'a str, key: String, secure: bool, since_known_ms: Option<u64>, why: &'a str },
+    /// Somebody has left.
+    Left { peer: &'a str, why: &'a str },
+    /// Something went wrong that does not end the program.
+    Error { text: String },
+}
+
+#[derive(Serialize)]
+struct Stamped<'a> {
+    v: u8,
+    ts_ms: u64,
+    #[serde(flatten)]
+    line: &'a Line<'a>,
+}
+
+/// Where event lines go, and how.
+pub(crate) struct Events {
+    out: Box<dyn Write>,
+    is_json: bool,
+    is_quiet: bool,
+}
+
+impl Events {
+    pub(crate) fn new(to_stderr: bool, is_json: bool, is_quiet: bool) -> Self {
+        let out: Box<dyn Write> = if to_stderr { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
+        Self { out, is_json, is_quiet }
+    }
+
+    /// Writes one line; an error means that nobody reads any more.
+    pub(crate) fn emit(&mut self, line: &Line<'_>) -> std::io::Result<()> {
+        if self.is_quiet && !self.is_json {
+            return Ok(());
+        }
+        let mut text = if self.is_json {
+            let stamped = Stamped { v: SCHEMA, ts_ms: edge::unix_millis(), line };
+            serde_json::to_string(&stamped)?
+        } else {
+            line.for_people()
+        };
+        text.push('\n');
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+}
+
+impl Line<'_> {
+    fn for_people(&self) -> String {
+        match self {
+            Line::Ready { channel, sock, local, .. } => {
+                format!("ready {} {local} {sock}", Remote(channel).show())
+            }
+            Line::Server { text, .. } => format!("server {}", Remote(text).show()),
+            Line::Joined { channel, name, observed, peers } => {
+                let (channel, name) = (Remote(channel).show(), Remote(name).show());
+                format!("joined {channel} as {name}, seen at {observed}, with {peers} others")
+            }
+            Line::Peer { peer, key } => format!("peer {} - none ({})", Remote(peer).show(), &key[..8.min(key.len())]),
+            Line::Path { peer, addr, path, rtt_ms, why, .. } => {
+                let addr = addr.map_or("-".to_owned(), |addr| addr.to_string());
+                let rest = match (path, rtt_ms) {
+                    (Path::None, _) => format!(" ({why})"),
+                    (_, Some(rtt)) => format!(" {rtt}ms"),
+                    (_, None) => String::new(),
+                };
+                format!("peer {} {addr} {path}{rest}", Remote(peer).show())
+            }
+            Line::Link { peer, secure: true, .. } => format!("link {} secure", Remote(peer).show()),
+            Line::Link { peer, why, .. } => format!("link {} broken ({})", Remote(peer).show(), Remote(why).show()),
+            Line::Left { peer, why } => format!("left {} ({})", Remote(peer).show(), Remote(why).show()),
+            Line::Error { text } => format!("error {}", Remote(text).show()),
+        }
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from((duration.as_micros() + 500) / 1000).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn kind_name(kind: Option<CandidateKind>) -> Option<String> {
+    kind.map(|kind| kind.to_string())
+}
+
+pub(crate) fn key_text(key: &IdentityKey) -> String {
+    key.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path<'a>() -> Line<'a> {
+        Line::Path {
+            peer: "alice",
+            key: "ab".repeat(32),
+            addr: Some("203.0.113.7:40112".parse().expect("an address")),
+            path: Path::Direct,
+            kind: Some("srflx".into()),
+            rtt_ms: Some(38),
+            since_known_ms: 41,
+            why: "confirmed",
+        }
+    }
+
+    #[test]
+    fn a_path_line_is_the_one_that_scripts_rely_on() {
+        assert_eq!(path().for_people(), "peer alice 203.0.113.7:40112 direct 38ms");
+    }
+
+    #[test]
+    fn json_keys_are_stable() {
+        let line = serde_json::to_value(Stamped { v: 1, ts_ms: 5, line: &path() }).expect("JSON");
+        assert_eq!(line["v"], 1);
+        assert_eq!(line["type"], "path");
+        assert_eq!(line["peer"], "alice");
+        assert_eq!(line["addr"], "203.0.113.7:40112");
+        assert_eq!(line["path"], "direct");
+        assert_eq!(line["rtt_ms"], 38);
+    }
+
+    #[test]
+    fn a_name_can_not_draw_on_the_terminal() {
+        let line = Line::Left { peer: "\u{1b}[2Jeve", why: "left" };
+        assert!(!line.for_people().contains('\u{1b}'));
+    }
+
+    #[test]
+    fn half_a_millisecond_rounds_up() {
+        assert_eq!(millis(Duration::from_micros(499)), 0);
+        assert_eq!(millis(Duration::from_micros(500)), 1);
+    }
+}

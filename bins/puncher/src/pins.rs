@@ -1,0 +1,77 @@
+//! Keys pinned at first sight, as in SSH: those of the people met, and those of the rendezvous asked.
+
+use std::{io, path::PathBuf};
+
+use anyhow::{Context, anyhow};
+use edge::{Exit, WithExit};
+use identity::{Known, KnownPeers};
+use wire::IdentityKey;
+
+/// A file of names and their keys, read at the start and written at each change.
+pub(crate) struct Pins {
+    path: PathBuf,
+    known: KnownPeers,
+}
+
+impl Pins {
+    /// Those of people.
+    pub(crate) fn of_peers() -> anyhow::Result<Self> {
+        Self::load("known_peers")
+    }
+
+    /// Those of rendezvous.
+    pub(crate) fn of_servers() -> anyhow::Result<Self> {
+        Self::load("known_servers")
+    }
+
+    fn load(file: &str) -> anyhow::Result<Self> {
+        let path = edge::dirs::state_dir()?.join(file);
+        let doing = || format!("read {}", path.display());
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error).with_context(doing).exit(Exit::Io),
+        };
+        let known = text.parse().map_err(|error| anyhow!("{error}")).with_context(doing).exit(Exit::Config)?;
+        Ok(Self { path, known })
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// The key that this name had when it was first met.
+    pub(crate) fn key(&self, name: &str) -> Option<IdentityKey> {
+        self.known.iter().find(|(known, _)| *known == name).map(|(_, known)| known.key)
+    }
+
+    /// Whether this name was met with another key before.
+    pub(crate) fn has_changed(&self, name: &str, key: &IdentityKey) -> bool {
+        matches!(self.known.check(name, key), Known::Changed(_))
+    }
+
+    /// Keeps the key of a name that was never met.
+    pub(crate) fn meet(&mut self, name: &str, key: IdentityKey) -> anyhow::Result<()> {
+        if !matches!(self.known.check(name, &key), Known::New) {
+            return Ok(());
+        }
+        self.known.meet(name, key, edge::unix_millis() / 1000);
+        self.save()
+    }
+
+    /// Forgets every name that begins so; returns how many there were.
+    pub(crate) fn forget(&mut self, beginning: &str) -> anyhow::Result<usize> {
+        let names = self.known.iter().map(|(name, _)| name.to_owned());
+        let names: Vec<_> = names.filter(|name| name.starts_with(beginning)).collect();
+        for name in &names {
+            self.known.forget(name);
+        }
+        self.save()?;
+        Ok(names.len())
+    }
+
+    fn save(&self) -> anyhow::Result<()> {
+        edge::secret_file::write_private(&self.path, self.known.to_text().as_bytes())
+            .with_context(|| format!("keep a key in {}", self.path.display()))
+    }
+}

@@ -1,0 +1,144 @@
+//! The three ways to become a member, as one: put the parts together and run the loop.
+
+use std::{net::SocketAddr, time::Instant};
+
+use anyhow::{Context, anyhow};
+use edge::{Common, Exit, Remote, ServerAddr, WithExit, ready::Ready, settings::Settings};
+use mesh::{Config, Mesh};
+use mio::Poll;
+use wire::{
+    RunId,
+    peer::Lane,
+    signal::{Candidate, CandidateKind},
+};
+
+use crate::{
+    agents::Agents,
+    args::{Dial, Join, Listen, Member, PipeLane},
+    child::{Program, Signals},
+    driver::{Driver, Ending, Parts},
+    events::{Events, Line, key_text},
+    member::{self, KnownServer, SecretSource},
+    pins::Pins,
+    pipe,
+    socket::{self, Udp},
+};
+
+/// What differs between joining, listening and dialling.
+struct Way<'a> {
+    channel: &'a str,
+    server: ServerAddr,
+    bind: Option<SocketAddr>,
+    retry: bool,
+    introduce: bool,
+}
+
+/// `puncher join`.
+pub(crate) fn join(args: &Join, common: &Common) -> anyhow::Result<Ending> {
+    let settings = Settings::load()?;
+    let server = member::server(args.server.as_deref(), &settings)?;
+    let way = Way { channel: &args.channel, server, bind: args.member.bind, retry: !args.no_wait, introduce: false };
+    run(&way, &args.member, &settings, common)
+}
+
+/// `puncher dial`.
+pub(crate) fn dial(args: &Dial, common: &Common) -> anyhow::Result<Ending> {
+    let server = edge::parse_server(&args.addr).exit(Exit::Usage)?;
+    let way = Way { channel: &args.channel, server, bind: args.member.bind, retry: !args.no_wait, introduce: false };
+    run(&way, &args.member, &Settings::load()?, common)
+}
+
+/// `puncher listen`.
+pub(crate) fn listen(args: &Listen, common: &Common) -> anyhow::Result<Ending> {
+    let server = edge::parse_server(&args.addr.to_string()).exit(Exit::Usage)?;
+    let way = Way { channel: &args.channel, server, bind: Some(args.addr), retry: false, introduce: true };
+    run(&way, &args.member, &Settings::load()?, common)
+}
+
+/// `puncher trust`.
+pub(crate) fn trust(name: &str) -> anyhow::Result<()> {
+    let forgotten = Pins::of_peers()?.forget(&format!("{name}@"))?;
+    if forgotten == 0 {
+        return Err(anyhow!("nobody was met under the name {}", Remote(name).show())).exit(Exit::Unavailable);
+    }
+    Ok(())
+}
+
+fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> anyhow::Result<Ending> {
+    let identity = member::identity()?;
+    let key = identity.key();
+    let name = member::name(member.name.as_deref(), settings, common, &key)?;
+    let mut known_server = KnownServer::resolve(&way.server, way.channel, SecretSource::read(member)?)?;
+    let ready = Ready::open(member.ready_fd)?;
+    let poll = Poll::new().context("make an event queue")?;
+    let signals = Signals::watch(poll.registry())?;
+    let udp = Udp::bind(way.bind)?;
+    let sock = match &member.sock {
+        Some(path) => path.clone(),
+        None => edge::dirs::agent_socket(way.channel)?,
+    };
+    let mut agents = Agents::serve(sock, poll.registry())?;
+    let pipe = member.pipe.map(|lane| adopt_pipe(lane, member.exit_at_eof, &mut agents, &poll)).transpose()?;
+    let program = Program::start(&member.program, agents.path())?;
+    let advertised: Vec<_> =
+        member.advertise.iter().map(|addr| Candidate { addr: *addr, kind: CandidateKind::Advertised }).collect();
+    let mut candidates = advertised.clone();
+    candidates.extend(socket::host_candidates(udp.local(), member.loopback));
+
+    let now = Instant::now();
+    let config = Config {
+        identity,
+        channel: way.channel.to_owned(),
+        name: name.clone(),
+        server: known_server.next_addr().context("choose an address of the rendezvous")?,
+        server_key: known_server.key(),
+        secret: known_server.secret_for_mesh(),
+        candidates: candidates.clone(),
+        run: RunId(u64::from_le_bytes(random()?)),
+        seed: random()?,
+        allow_loopback: member.loopback,
+        retry: way.retry,
+        introduce: way.introduce,
+    };
+    let mut events = Events::new(member.pipe.is_some(), common.json, common.quiet);
+    let first = Line::Ready {
+        channel: way.channel,
+        sock: agents.path().display().to_string(),
+        local: udp.local(),
+        key: key_text(&key),
+    };
+    events.emit(&first).context("write an event line").exit(Exit::Io)?;
+    let parts = Parts {
+        poll,
+        udp,
+        mesh: Mesh::new(config, now),
+        agents,
+        signals,
+        events,
+        program,
+        pipe,
+        known_peers: Pins::of_peers()?,
+        known_server,
+        channel: way.channel.to_owned(),
+        name,
+        advertised,
+        with_loopback: member.loopback,
+        ready: Some(ready),
+    };
+    Driver::new(parts, candidates, now).run()
+}
+
+fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("{error}")).context("ask the system for random numbers")?;
+    Ok(bytes)
+}
+
+fn adopt_pipe(lane: PipeLane, exit_at_eof: bool, agents: &mut Agents, poll: &Poll) -> anyhow::Result<mio::Token> {
+    let stream = mio::net::UnixStream::from_std(pipe::start(lane, exit_at_eof)?);
+    let lane = match lane {
+        PipeLane::Voice => Lane::Voice,
+        PipeLane::Text => Lane::Text,
+    };
+    agents.adopt(stream, Some(lane), poll.registry())
+}

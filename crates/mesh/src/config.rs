@@ -1,0 +1,42 @@
+use std::net::SocketAddr;
+
+use identity::{ChannelSecret, Identity};
+use wire::{IdentityKey, RunId, signal::Candidate};
+
+/// What a member has to know to join.
+pub struct Config {
+    /// Who joins.
+    pub identity: Identity,
+    /// The channel's name.
+    pub channel: String,
+    /// What the others shall call the member.
+    pub name: String,
+    /// Where the rendezvous is.
+    pub server: SocketAddr,
+    /// The rendezvous' key, if it is known from before; another key ends the join.
+    pub server_key: Option<IdentityKey>,
+    /// Where the channel secret comes from.
+    pub secret: Secret,
+    /// Addresses at which peers may reach this member, besides what the rendezvous observes.
+    pub candidates: Vec<Candidate>,
+    /// Random, new for each start.
+    pub run: RunId,
+    /// Random, new for each start; all further randomness is made from it.
+    pub seed: [u8; 32],
+    /// Whether loopback addresses may be candidates: for calls inside one machine.
+    pub allow_loopback: bool,
+    /// Whether a rendezvous that is not there is asked again and again.
+    pub retry: bool,
+    /// Whether this member is the rendezvous: it opens the channel itself and introduces whoever asks at `server`.
+    pub introduce: bool,
+}
+
+/// Where the channel secret comes from.
+pub enum Secret {
+    /// From the channel's name: anyone on this server may join.
+    Open,
+    /// It is made from a password when the rendezvous' key is known: [`crate::ServerEvent::SecretNeeded`] asks for it.
+    Deferred,
+    /// This is it.
+    Known(ChannelSecret),
+}

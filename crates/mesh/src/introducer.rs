@@ -1,0 +1,147 @@
+//! A member that introduces others: the rendezvous core inside a member, for calls without a server.
+//!
+//! The member itself sits in the registry like everybody else, only that its session needs no wire.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use link::{CloseReason, LinkId};
+use registry::{ChannelName, ChannelRecord, ConnId, Limits, Output, Registry};
+use wire::signal::{self, ChannelKind, ToServer};
+
+use crate::{Mesh, Secret, roster::SIGNAL_LANE};
+
+/// The member's own session.
+const SELF: ConnId = ConnId(0);
+/// Its exporter value: there is no TLS session with oneself, and nobody else can be this session.
+const NO_EXPORTER: [u8; 32] = [0; 32];
+
+/// The rendezvous core and the sessions of those who asked it.
+pub(crate) struct Introducer {
+    registry: Registry,
+    links: BTreeMap<ConnId, LinkId>,
+}
+
+impl Introducer {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.registry.poll_timeout()
+    }
+}
+
+fn conn(link: LinkId) -> ConnId {
+    ConnId(link.0 + 1)
+}
+
+impl Mesh {
+    /// Opens the channel here and takes the first seat in it.
+    pub(crate) fn introduce(&mut self, now: Instant) {
+        let me = self.key();
+        // The member itself shows no sign of life on any wire.
+        let limits = Limits { presence: Duration::MAX / 4, channels: 1, ..Limits::default() };
+        let adhoc = matches!(self.config.secret, Secret::Open);
+        let config = registry::Config {
+            server_key: me,
+            adhoc,
+            limits,
+            seed: u64::from_le_bytes(self.config.seed[..8].try_into().unwrap_or_default()),
+        };
+        let mut registry = Registry::new(config);
+        if let (Some(secret), false, Ok(name)) = (&self.secret, adhoc, ChannelName::parse(&self.config.channel)) {
+            registry.restore(ChannelRecord {
+                name,
+                kind: ChannelKind::Password,
+                description: String::new(),
+                author: String::new(),
+                join_key: Some(secret.join_key().key()),
+                owner: [0; 32],
+                created_at: 0,
+            });
+        }
+        registry.handle_connected(SELF, me, self.config.server, NO_EXPORTER, now);
+        self.introducer = Some(Introducer { registry, links: BTreeMap::new() });
+        if let Some(join) = self.join_request(&NO_EXPORTER) {
+            self.ask_introducer(SELF, join, now);
+        }
+    }
+
+    fn ask_introducer(&mut self, conn: ConnId, message: ToServer, now: Instant) {
+        if let Some(introducer) = &mut self.introducer {
+            introducer.registry.handle_message(conn, message, now);
+        }
+        self.settle_introducer(now);
+    }
+
+    /// Says to this member itself, or to another, what the registry wants said.
+    pub(crate) fn settle_introducer(&mut self, now: Instant) {
+        while let Some(output) = self.introducer.as_mut().and_then(|introducer| introducer.registry.poll_output()) {
+            match output {
+                Output::Send { conn: SELF, message } => self.handle_signal(None, message, now),
+                Output::Send { conn, message } => {
+                    let Some(link) = self.introduced(conn) else { continue };
+                    if let Err(error) = self.endpoint.send_message(link, SIGNAL_LANE, &wire::encode(&message)) {
+                        tracing::debug!(%error, "a signalling message was not sent");
+                    }
+                }
+                Output::Close { conn, why } => {
+                    if let Some(link) = self.introduced(conn) {
+                        self.endpoint.close(link, why.code(), &why.to_string(), now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn introduced(&self, conn: ConnId) -> Option<LinkId> {
+        self.introducer.as_ref()?.links.get(&conn).copied()
+    }
+
+    pub(crate) fn is_introduced(&self, link: LinkId) -> bool {
+        self.introduced(conn(link)).is_some()
+    }
+
+    /// Somebody asks this member as it would ask a rendezvous.
+    pub(crate) fn handle_asker(&mut self, link: LinkId, event: link::Event, now: Instant) {
+        let exporter = match &event {
+            link::Event::Connected { key, .. } => self.endpoint.export(link, signal::JOIN_EXPORTER, &key.0),
+            _ => None,
+        };
+        let Some(introducer) = &mut self.introducer else { return };
+        let (registry, conn) = (&mut introducer.registry, conn(link));
+        match event {
+            link::Event::Connected { key, from, .. } => {
+                introducer.links.insert(conn, link);
+                registry.handle_connected(conn, key, from, exporter.unwrap_or_default(), now);
+            }
+            link::Event::Message { body, .. } => match wire::decode::<ToServer>("signalling message", &body) {
+                Ok(message) => registry.handle_message(conn, message, now),
+                Err(_) => registry.handle_garbage(conn, now),
+            },
+            link::Event::Moved(addr) => registry.handle_moved(conn, addr, now),
+            link::Event::Closed(reason) => {
+                introducer.links.remove(&conn);
+                match reason {
+                    CloseReason::Remote { .. } => registry.handle_closed(conn, now),
+                    _ => registry.handle_lost(conn, now),
+                }
+            }
+            link::Event::Datagram(_) | link::Event::Writable => {}
+        }
+        self.settle_introducer(now);
+    }
+
+    pub(crate) fn introducer_timed_out(&mut self, now: Instant) {
+        if let Some(introducer) = self.introducer.as_mut().filter(|i| i.poll_timeout().is_some_and(|at| at <= now)) {
+            introducer.registry.handle_timeout(now);
+        }
+        self.settle_introducer(now);
+    }
+
+    pub(crate) fn close_introducer(&mut self, now: Instant) {
+        if let Some(introducer) = &mut self.introducer {
+            introducer.registry.close();
+        }
+        self.settle_introducer(now);
+    }
+}

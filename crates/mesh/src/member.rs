@@ -1,0 +1,486 @@
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    net::SocketAddr,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use identity::ChannelSecret;
+use link::LinkId;
+use wire::{
+    IdentityKey, MessageId, PeerTag,
+    agent::{Delivery, Path, PeerStatus, Peers},
+    datagram::{self, Protocol},
+    peer::{Keeper, Lane, Text},
+    signal::{Candidate, Card, ToServer},
+};
+
+use crate::{
+    Config, Event, Secret, ServerEvent, Transmit,
+    deliveries::Deliveries,
+    introducer::Introducer,
+    peer::{self, OUTBOX_HIGH_WATER, Peer},
+    signalling::{CONNECT_TIMEOUT, Retry, State},
+};
+
+/// Application close code of a session whose end is meant: the other side has left.
+pub(crate) const CLOSE_LEFT: u32 = 0;
+/// Application close code of a session that makes room for another with the same peer.
+pub(crate) const CLOSE_REPLACED: u32 = 1;
+
+/// One member of a channel; see the crate's description.
+pub struct Mesh {
+    pub(crate) config: Config,
+    pub(crate) secret: Option<ChannelSecret>,
+    pub(crate) endpoint: link::Endpoint,
+    pub(crate) paths: punch::Agent,
+    pub(crate) signalling: State,
+    pub(crate) retry: Retry,
+    pub(crate) peers: BTreeMap<PeerTag, Peer>,
+    pub(crate) links: HashMap<LinkId, PeerTag>,
+    pub(crate) next_tag: u32,
+    /// Keys that are to be treated as if they were not there.
+    pub(crate) blocked: HashSet<IdentityKey>,
+    pub(crate) deliveries: Deliveries,
+    pub(crate) introducer: Option<Introducer>,
+    pub(crate) transmits: VecDeque<Transmit>,
+    pub(crate) events: VecDeque<Event>,
+}
+
+impl Mesh {
+    /// Starts to join at once: the first datagrams are ready to be taken.
+    pub fn new(config: Config, now: Instant) -> Self {
+        let accept = if config.introduce { link::Accept::Both } else { link::Accept::Peer };
+        let endpoint = link::Endpoint::new(link::Config { identity: &config.identity, seed: config.seed, accept }, now);
+        let punch_seed = u64::from_le_bytes(std::array::from_fn(|i| config.seed[i] ^ config.seed[i + 8]));
+        let mut paths = punch::Agent::new(punch_seed);
+        if config.allow_loopback {
+            paths.allow_loopback();
+        }
+        let mut mesh = Self {
+            config,
+            secret: None,
+            endpoint,
+            paths,
+            signalling: State::Waiting { until: now },
+            retry: Retry::default(),
+            peers: BTreeMap::new(),
+            links: HashMap::new(),
+            next_tag: 1,
+            blocked: HashSet::new(),
+            deliveries: Deliveries::default(),
+            introducer: None,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        };
+        if mesh.config.introduce {
+            let me = mesh.key();
+            mesh.signalling = State::Introducing;
+            mesh.config.server_key = Some(me);
+            if mesh.take_secret(me) {
+                mesh.introduce(now);
+            }
+        } else {
+            mesh.connect_to_server(now);
+        }
+        mesh
+    }
+
+    /// Our key.
+    pub fn key(&self) -> IdentityKey {
+        self.config.identity.key()
+    }
+
+    /// Everybody who is there.
+    pub fn peers(&self) -> impl Iterator<Item = PeerStatus> + '_ {
+        self.peers.values().map(|peer| self.status(peer))
+    }
+
+    /// How one peer stands; `None` if it has left.
+    pub fn peer(&self, tag: PeerTag) -> Option<PeerStatus> {
+        self.peers.get(&tag).map(|peer| self.status(peer))
+    }
+
+    fn status(&self, peer: &Peer) -> PeerStatus {
+        let rtt = peer.link.filter(|_| peer.secure).and_then(|link| self.endpoint.stats(link)).map(|stats| stats.rtt);
+        PeerStatus {
+            tag: peer.tag,
+            name: peer.name.clone(),
+            key: peer.key,
+            path: peer.path,
+            addr: self.paths.route(peer.tag),
+            rtt_us: rtt.and_then(|rtt| u32::try_from(rtt.as_micros()).ok()),
+            secure: peer.secure,
+        }
+    }
+
+    /// Ends what there is with a peer and ignores its key from here on.
+    pub fn block(&mut self, tag: PeerTag, now: Instant) {
+        if let Some(peer) = self.peers.get(&tag) {
+            self.blocked.insert(peer.key);
+        }
+        self.remove_peer(tag, "is blocked", now);
+        self.settle(now);
+    }
+
+    /// Gives the channel secret that [`ServerEvent::SecretNeeded`] asked for.
+    pub fn set_secret(&mut self, secret: ChannelSecret, now: Instant) {
+        self.secret = Some(secret);
+        match self.signalling {
+            State::NeedsSecret { link } => self.join(link, now),
+            State::Introducing if self.introducer.is_none() => self.introduce(now),
+            _ => {}
+        }
+        self.settle(now);
+    }
+
+    /// Sets another address for the rendezvous, for the next attempt.
+    pub fn set_server(&mut self, server: SocketAddr) {
+        self.config.server = server;
+    }
+
+    /// Tells everybody the member's own addresses anew, and looks for paths again: the network has changed.
+    pub fn network_changed(&mut self, candidates: Vec<Candidate>, now: Instant) {
+        self.config.candidates = candidates;
+        if let (State::Joined { link }, Some(secret)) = (self.signalling, &self.secret) {
+            let card = ToServer::Card(secret.seal_card(&self.config.identity, &self.card()));
+            self.say(link, &card);
+        }
+        self.paths.network_changed(now);
+        self.settle(now);
+    }
+
+    pub(crate) fn card(&self) -> Card {
+        Card { run: self.config.run, candidates: self.config.candidates.clone() }
+    }
+
+    /// Takes a datagram from the socket; what is nobody's or a stranger's gets silence.
+    pub fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
+        match datagram::protocol(datagram) {
+            Some(Protocol::Quic) => match self.paths.peer_at(from) {
+                Some(tag) if from != self.config.server => {
+                    self.endpoint.handle_datagram(peer::virtual_addr(tag), datagram, now);
+                }
+                _ if from == self.config.server || self.introducer.is_some() => {
+                    self.endpoint.handle_datagram(from, datagram, now);
+                }
+                _ => tracing::trace!(%from, "ignored a session packet from an address that passed no check"),
+            },
+            Some(Protocol::Punchline) => match self.paths.handle_input(from, datagram, now) {
+                Ok(_) => {}
+                Err(reason) => tracing::trace!(%from, %reason, "ignored a check"),
+            },
+            Some(Protocol::Stun) | None => tracing::trace!(%from, len = datagram.len(), "ignored a datagram"),
+        }
+        self.settle(now);
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        self.paths.handle_timeout(now);
+        if self.signalling.poll_timeout().is_some_and(|until| until <= now) {
+            self.signalling_timed_out(now);
+        }
+        self.introducer_timed_out(now);
+        let reopen: Vec<_> =
+            self.peers.values().filter(|p| p.reopen_at.is_some_and(|at| at <= now)).map(|p| p.tag).collect();
+        for tag in reopen {
+            self.open_session(tag, now);
+        }
+        for (id, tag) in self.deliveries.overdue(now) {
+            self.settle_delivery(id, tag, Delivery::TimedOut);
+        }
+        self.settle(now);
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        let reopen = self.peers.values().filter_map(|peer| peer.reopen_at).min();
+        [
+            self.endpoint.poll_timeout(),
+            self.paths.poll_timeout(),
+            self.signalling.poll_timeout(),
+            self.deliveries.poll_timeout(),
+            self.introducer.as_ref().and_then(Introducer::poll_timeout),
+            reopen,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Takes the next datagram to send.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        loop {
+            if let Some(transmit) = self.transmits.pop_front() {
+                return Some(transmit);
+            }
+            if let Some(check) = self.paths.poll_transmit() {
+                return Some(Transmit { to: check.to, payload: check.payload.into() });
+            }
+            let packet = self.endpoint.poll_transmit(now)?;
+            let payload = Bytes::from(packet.payload);
+            match peer::tag_at(packet.to) {
+                None => return Some(Transmit { to: packet.to, payload }),
+                Some(tag) => self.route(tag, payload, now),
+            }
+        }
+    }
+
+    /// Sends a session packet by the peer's path; without one, keeps it, and tries the likeliest address with the first.
+    fn route(&mut self, tag: PeerTag, payload: Bytes, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&tag) else { return };
+        if let Some(to) = self.paths.route(tag) {
+            self.paths.note_sent(tag, now);
+            self.transmits.push_back(Transmit { to, payload });
+            return;
+        }
+        // The likeliest address was just opened by our check; if the guess is right, this saves half a round trip.
+        if peer.held.is_empty()
+            && let Some(to) = self.paths.best_guess(tag)
+        {
+            self.transmits.push_back(Transmit { to, payload: payload.clone() });
+        }
+        peer.hold(payload);
+    }
+
+    /// Takes the next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Sends a voice packet; peers without a session miss it, as they would miss it on the wire.
+    pub fn send_voice(&mut self, to: &Peers, packet: &[u8], now: Instant) {
+        let mut datagram = Vec::with_capacity(1 + packet.len());
+        datagram.push(Lane::Voice as u8);
+        datagram.extend_from_slice(packet);
+        let datagram = Bytes::from(datagram);
+        for tag in self.addressed(to) {
+            let Some(link) = self.peers.get(&tag).filter(|peer| peer.secure).and_then(|peer| peer.link) else {
+                continue;
+            };
+            if let Err(error) = self.endpoint.send_datagram(link, datagram.clone()) {
+                tracing::debug!(%tag, %error, "a voice packet was not sent");
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Sends a text; an [`Event::Delivery`] follows for each addressed peer, then [`Event::Settled`].
+    pub fn send_text(&mut self, id: MessageId, to: &Peers, body: Vec<u8>, now: Instant) {
+        let direct = !matches!(to, Peers::All);
+        let tags = self.addressed(to);
+        let message = wire::encode(&Text::Message { id, direct, body });
+        self.deliveries.start(id, tags.iter().copied().collect(), now);
+        for tag in tags {
+            match self.peers.get_mut(&tag) {
+                Some(peer) => peer.outbox.push_back(message.clone()),
+                None => self.settle_delivery(id, tag, Delivery::Unknown),
+            }
+            self.flush_outbox(tag);
+        }
+        self.settle(now);
+    }
+
+    /// Tells the sender of a text that it is kept.
+    pub fn acknowledge(&mut self, tag: PeerTag, id: MessageId, by: Keeper, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&tag) {
+            peer.outbox.push_back(wire::encode(&Text::Ack { id, by }));
+        }
+        self.flush_outbox(tag);
+        self.settle(now);
+    }
+
+    /// Whether local programs should wait before they send more text.
+    pub fn is_text_backlogged(&self) -> bool {
+        self.peers.values().any(|peer| peer.outbox_bytes() > OUTBOX_HIGH_WATER)
+    }
+
+    fn addressed(&self, to: &Peers) -> Vec<PeerTag> {
+        match to {
+            Peers::All => self.peers.keys().copied().collect(),
+            Peers::One(tag) => vec![*tag],
+            Peers::Some(tags) => tags.clone(),
+        }
+    }
+
+    /// Leaves: tells the rendezvous and every peer; drain [`Self::poll_transmit`] once more, then end.
+    pub fn leave(&mut self, now: Instant) {
+        self.close_introducer(now);
+        self.signalling = State::Ended;
+        self.endpoint.close_all(CLOSE_LEFT, "left", now);
+    }
+
+    /// Takes over what the cores below have to say, until they are quiet.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some((link, event)) = self.endpoint.poll_event() {
+                self.handle_link_event(link, event, now);
+            } else if let Some(event) = self.paths.poll_event() {
+                self.handle_path_event(event, now);
+            } else {
+                break;
+            }
+        }
+        for id in self.deliveries.take_settled() {
+            self.events.push_back(Event::Settled { id });
+        }
+    }
+
+    pub(crate) fn settle_delivery(&mut self, id: MessageId, tag: PeerTag, outcome: Delivery) {
+        if self.deliveries.settle(id, tag) {
+            let name = self.peers.get(&tag).map(|peer| peer.name.clone()).unwrap_or_default();
+            self.events.push_back(Event::Delivery { id, tag, name, outcome });
+        }
+    }
+
+    fn handle_path_event(&mut self, event: punch::Event, now: Instant) {
+        let (tag, path, addr, kind, rtt, why) = match event {
+            punch::Event::Usable { peer, addr, kind } => {
+                (peer, Path::Direct, Some(addr), Some(kind), None, "an authentic check came".to_owned())
+            }
+            punch::Event::Confirmed { peer, addr, kind, rtt, .. } => {
+                (peer, Path::Direct, Some(addr), Some(kind), Some(rtt), "confirmed".to_owned())
+            }
+            punch::Event::Switched { peer, addr, kind, rtt } => {
+                (peer, Path::Direct, Some(addr), Some(kind), Some(rtt), "a better path".to_owned())
+            }
+            punch::Event::Doubtful { peer } => {
+                tracing::debug!(%peer, "nothing was heard on the path; checking it");
+                return;
+            }
+            punch::Event::Lost { peer, why } => (peer, Path::None, None, None, None, why.to_string()),
+            punch::Event::Unreachable { peer, why, .. } => (peer, Path::None, None, None, None, why.to_string()),
+        };
+        let Some(peer) = self.peers.get_mut(&tag) else { return };
+        peer.path = path;
+        let since_known = now.saturating_duration_since(peer.known_at);
+        if let Some(to) = addr {
+            self.transmits.extend(peer.held.drain(..).map(|payload| Transmit { to, payload }));
+        }
+        self.events.push_back(Event::Path { tag, path, addr, kind, rtt, since_known, why });
+    }
+
+    fn handle_link_event(&mut self, link: LinkId, event: link::Event, now: Instant) {
+        if self.signalling.link() == Some(link) {
+            return self.handle_server_event(link, event, now);
+        }
+        if let link::Event::Connected { from, incoming, kind, .. } = &event {
+            match (kind, peer::tag_at(*from)) {
+                (link::Kind::Peer, Some(tag)) => self.session_secured(tag, link, *incoming, now),
+                (link::Kind::Signal, _) => self.handle_asker(link, event, now),
+                (link::Kind::Peer, None) => {}
+            }
+            return;
+        }
+        if self.is_introduced(link) {
+            return self.handle_asker(link, event, now);
+        }
+        let Some(tag) = self.links.get(&link).copied() else { return };
+        match event {
+            link::Event::Datagram(bytes) => self.handle_voice(tag, bytes, now),
+            link::Event::Message { lane, body } => self.handle_message(tag, lane, &body, now),
+            link::Event::Writable => self.flush_outbox(tag),
+            link::Event::Closed(reason) => self.session_closed(tag, link, &reason, now),
+            link::Event::Connected { .. } | link::Event::Moved(_) => {}
+        }
+    }
+
+    fn handle_voice(&mut self, tag: PeerTag, bytes: Bytes, now: Instant) {
+        self.note_heard(tag, now);
+        if bytes.first() == Some(&(Lane::Voice as u8)) {
+            self.events.push_back(Event::Voice { tag, packet: bytes.slice(1..) });
+        }
+    }
+
+    fn note_heard(&mut self, tag: PeerTag, now: Instant) {
+        if let Some(addr) = self.paths.route(tag) {
+            self.paths.note_received(tag, addr, now);
+        }
+    }
+
+    fn handle_message(&mut self, tag: PeerTag, lane: u8, body: &[u8], now: Instant) {
+        self.note_heard(tag, now);
+        if Lane::from_u8(lane) != Some(Lane::Text) {
+            return;
+        }
+        match wire::decode::<Text>("text message", body) {
+            Ok(Text::Message { id, direct, body }) => self.events.push_back(Event::Text { tag, id, direct, body }),
+            Ok(Text::Ack { id, by }) => self.settle_delivery(id, tag, Delivery::Delivered(by)),
+            Err(error) => tracing::debug!(%tag, %error, "ignored a message on the text lane"),
+        }
+    }
+
+    pub(crate) fn flush_outbox(&mut self, tag: PeerTag) {
+        let Some(peer) = self.peers.get_mut(&tag) else { return };
+        let Some(link) = peer.link.filter(|_| peer.secure) else { return };
+        while let Some(message) = peer.outbox.front() {
+            match self.endpoint.send_message(link, Lane::Text as u8, message) {
+                Ok(()) => peer.outbox.pop_front(),
+                Err(link::SendError::Full) => return,
+                Err(error) => {
+                    tracing::debug!(%tag, %error, "a text message was not sent");
+                    peer.outbox.pop_front()
+                }
+            };
+        }
+    }
+}
+
+impl Mesh {
+    fn connect_to_server(&mut self, now: Instant) {
+        self.events.push_back(Event::Server(ServerEvent::Connecting));
+        match self.endpoint.connect(link::Kind::Signal, self.config.server, self.config.server_key, now) {
+            Ok(link) => self.signalling = State::Connecting { link, until: now + CONNECT_TIMEOUT },
+            Err(error) => self.server_lost(error.to_string(), now),
+        }
+    }
+
+    fn signalling_timed_out(&mut self, now: Instant) {
+        if let State::Waiting { .. } = self.signalling {
+            return self.connect_to_server(now);
+        }
+        if let Some(link) = self.signalling.link() {
+            self.endpoint.close(link, CLOSE_LEFT, "no answer", now);
+        }
+        self.server_lost(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()), now);
+    }
+
+    pub(crate) fn server_lost(&mut self, why: String, now: Instant) {
+        let wait = self.config.retry.then(|| self.retry.failed());
+        self.signalling = wait.map_or(State::Ended, |wait| State::Waiting { until: now + wait });
+        self.events.push_back(Event::Server(ServerEvent::Lost { why, retry_in: wait }));
+    }
+
+    /// The session with the rendezvous is up: the channel secret comes next, then the join.
+    pub(crate) fn server_connected(&mut self, link: LinkId, key: IdentityKey, now: Instant) {
+        if self.config.server_key.is_none() {
+            self.config.server_key = Some(key);
+            self.events.push_back(Event::Server(ServerEvent::Key(key)));
+        }
+        if self.take_secret(key) {
+            self.join(link, now);
+        } else {
+            self.signalling = State::NeedsSecret { link };
+        }
+    }
+
+    /// Makes the channel secret if that needs nobody's help; else asks the program for it.
+    fn take_secret(&mut self, server: IdentityKey) -> bool {
+        if self.secret.is_none() {
+            self.secret = match std::mem::replace(&mut self.config.secret, Secret::Deferred) {
+                Secret::Open => {
+                    self.config.secret = Secret::Open;
+                    Some(ChannelSecret::open(&server, &self.config.channel))
+                }
+                Secret::Known(secret) => Some(secret),
+                Secret::Deferred => None,
+            };
+        }
+        if self.secret.is_none() {
+            self.events.push_back(Event::Server(ServerEvent::SecretNeeded(server)));
+        }
+        self.secret.is_some()
+    }
+}

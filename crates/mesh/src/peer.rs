@@ -1,0 +1,85 @@
+//! What the mesh knows of one peer.
+
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use link::LinkId;
+use wire::{IdentityKey, MemberSlot, PeerTag, RunId, agent::Path};
+
+/// Session packets that wait for the first usable path: a whole first flight, no more.
+const MAX_HELD: usize = 4;
+/// Bytes of text that may wait for a slow peer before local programs are made to wait.
+pub(crate) const OUTBOX_HIGH_WATER: usize = 4 * 1024 * 1024;
+
+/// One other member.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) tag: PeerTag,
+    pub(crate) name: String,
+    pub(crate) key: IdentityKey,
+    pub(crate) run: RunId,
+    /// Its seat; `None` while the rendezvous does not know it (any more).
+    pub(crate) slot: Option<MemberSlot>,
+    pub(crate) known_at: Instant,
+    pub(crate) link: Option<LinkId>,
+    pub(crate) secure: bool,
+    pub(crate) path: Path,
+    /// Session packets that found no path yet, or went to a guess.
+    pub(crate) held: VecDeque<Bytes>,
+    /// Text messages that the session has no room for yet.
+    pub(crate) outbox: VecDeque<Vec<u8>>,
+    /// When the session is opened again.
+    pub(crate) reopen_at: Option<Instant>,
+}
+
+impl Peer {
+    /// The address at which QUIC believes this peer to be.
+    pub(crate) fn virtual_addr(&self) -> SocketAddr {
+        virtual_addr(self.tag)
+    }
+
+    /// Keeps a session packet for the moment a path is there.
+    pub(crate) fn hold(&mut self, payload: Bytes) {
+        if self.held.len() == MAX_HELD {
+            self.held.pop_front();
+        }
+        self.held.push_back(payload);
+    }
+
+    pub(crate) fn outbox_bytes(&self) -> usize {
+        self.outbox.iter().map(Vec::len).sum()
+    }
+}
+
+const PORT: u16 = 1;
+
+pub(crate) fn virtual_addr(tag: PeerTag) -> SocketAddr {
+    let ip = Ipv6Addr::from(0xfd00_u128 << 112 | u128::from(tag.0));
+    SocketAddr::new(IpAddr::V6(ip), PORT)
+}
+
+/// The peer whose made-up address this is.
+pub(crate) fn tag_at(addr: SocketAddr) -> Option<PeerTag> {
+    let IpAddr::V6(ip) = addr.ip() else { return None };
+    let tag = PeerTag(u32::try_from(ip.to_bits() & 0xffff_ffff).ok()?);
+    (virtual_addr(tag) == addr).then_some(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_up_address_names_its_peer_and_no_real_one_does() {
+        for tag in [0, 1, u32::MAX].map(PeerTag) {
+            assert_eq!(tag_at(virtual_addr(tag)), Some(tag));
+        }
+        for real in ["203.0.113.7:1", "[2001:db8::1]:1", "[fd00::1]:2", "[fd00:1::1]:1"] {
+            assert_eq!(tag_at(real.parse().expect("an address")), None, "{real}");
+        }
+    }
+}

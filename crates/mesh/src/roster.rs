@@ -1,0 +1,276 @@
+//! Who is in the channel, as the rendezvous tells it, and the sessions that follow from it.
+
+use std::time::{Duration, Instant};
+
+use link::{CloseReason, LinkId};
+use wire::{
+    MemberSlot, PeerTag,
+    agent::{Delivery, Path},
+    signal::{self, Candidate, CandidateKind, Card, Join, Joined, LeaveReason, Member, ToMember, ToServer},
+};
+
+use crate::{
+    Event, Mesh, Secret, ServerEvent,
+    member::{CLOSE_LEFT, CLOSE_REPLACED},
+    peer::{self, Peer},
+    signalling::{CONNECT_TIMEOUT, State},
+};
+
+/// The lane of all signalling messages.
+pub(crate) const SIGNAL_LANE: u8 = 0;
+/// A session that broke is opened again after this.
+const REOPEN_GAP: Duration = Duration::from_millis(500);
+/// Peers one member talks with; more than any channel has.
+const MAX_PEERS: usize = 64;
+
+impl Mesh {
+    pub(crate) fn say(&mut self, link: LinkId, message: &ToServer) {
+        if let Err(error) = self.endpoint.send_message(link, SIGNAL_LANE, &wire::encode(message)) {
+            tracing::debug!(%error, "a signalling message was not sent");
+        }
+    }
+
+    pub(crate) fn join(&mut self, link: LinkId, now: Instant) {
+        let exporter = self.endpoint.export(link, signal::JOIN_EXPORTER, &self.key().0);
+        let Some(join) = exporter.and_then(|exporter| self.join_request(&exporter)) else { return };
+        self.signalling = State::Joining { link, until: now + CONNECT_TIMEOUT };
+        self.say(link, &join);
+    }
+
+    /// What a join says; the exporter value binds its proof to one session.
+    pub(crate) fn join_request(&mut self, exporter: &[u8; 32]) -> Option<ToServer> {
+        let (secret, server) = (self.secret.as_ref()?, self.config.server_key?);
+        let me = self.key();
+        self.endpoint.set_proof_key(secret.proof_key());
+        let statement = identity::join_statement(&server, &self.config.channel, exporter, &me);
+        let needs_proof = !matches!(self.config.secret, Secret::Open);
+        Some(ToServer::Join(Join {
+            version: wire::VERSION,
+            channel: self.config.channel.clone(),
+            name: self.config.name.clone(),
+            proof: needs_proof.then(|| secret.join_key().sign(&statement)),
+            card: secret.seal_card(&self.config.identity, &self.card()),
+        }))
+    }
+
+    pub(crate) fn handle_server_event(&mut self, link: LinkId, event: link::Event, now: Instant) {
+        match event {
+            link::Event::Connected { key, .. } => self.server_connected(link, key, now),
+            link::Event::Message { body, .. } => match wire::decode::<ToMember>("signalling message", &body) {
+                Ok(message) => self.handle_signal(Some(link), message, now),
+                Err(error) => tracing::debug!(%error, "ignored a message of the rendezvous"),
+            },
+            link::Event::Closed(CloseReason::WrongKey) => {
+                self.signalling = State::Ended;
+                self.events.push_back(Event::Server(ServerEvent::WrongKey));
+            }
+            link::Event::Closed(reason) => self.server_lost(reason.to_string(), now),
+            link::Event::Datagram(_) | link::Event::Writable | link::Event::Moved(_) => {}
+        }
+    }
+
+    /// `link` is the session with the rendezvous, `None` if this member is it.
+    pub(crate) fn handle_signal(&mut self, link: Option<LinkId>, message: ToMember, now: Instant) {
+        match message {
+            ToMember::Joined(joined) => self.joined(link, joined, now),
+            ToMember::Refused(refusal) => {
+                self.signalling = State::Ended;
+                if let Some(link) = link {
+                    self.endpoint.close(link, CLOSE_LEFT, "refused", now);
+                }
+                self.events.push_back(Event::Server(ServerEvent::Refused(refusal)));
+            }
+            ToMember::MemberJoined(member) | ToMember::MemberChanged(member) => self.member_told(member, now),
+            ToMember::MemberLeft { slot, why } => self.member_left(slot, why, now),
+            ToMember::Observed(addr) => self.events.push_back(Event::Server(ServerEvent::Observed(addr))),
+            ToMember::Closing => self.events.push_back(Event::Server(ServerEvent::Closing)),
+        }
+    }
+
+    fn joined(&mut self, link: Option<LinkId>, joined: Joined, now: Instant) {
+        if let Some(link) = link {
+            self.signalling = State::Joined { link };
+        }
+        self.retry.succeeded();
+        self.events.push_back(Event::Server(ServerEvent::Joined {
+            observed: joined.observed,
+            name: joined.name,
+            peers: joined.roster.len(),
+        }));
+        for peer in self.peers.values_mut() {
+            peer.slot = None;
+        }
+        for member in joined.roster {
+            self.member_told(member, now);
+        }
+        let unknown: Vec<_> = self.peers.values().filter(|p| p.slot.is_none() && !p.secure).map(|p| p.tag).collect();
+        for tag in unknown {
+            self.remove_peer(tag, "is no longer in the channel", now);
+        }
+    }
+
+    /// The rendezvous says that somebody is there, for the first time or with new addresses.
+    fn member_told(&mut self, member: Member, now: Instant) {
+        if member.key == self.key() || self.blocked.contains(&member.key) {
+            return;
+        }
+        let Some(card) = self.read_card(&member) else { return };
+        let candidates = self.candidates(&member, &card);
+        let known = self.peers.values().find(|peer| peer.key == member.key).map(|peer| (peer.tag, peer.run));
+        match known {
+            Some((tag, run)) if run == card.run => {
+                if let Some(peer) = self.peers.get_mut(&tag) {
+                    peer.slot = Some(member.slot);
+                }
+                self.paths.add_candidates(tag, &candidates, now);
+            }
+            Some((tag, _)) => {
+                self.remove_peer(tag, "has started anew", now);
+                self.add_peer(member, &card, &candidates, now);
+            }
+            None => self.add_peer(member, &card, &candidates, now),
+        }
+    }
+
+    fn read_card(&self, member: &Member) -> Option<Card> {
+        match self.secret.as_ref()?.open_card(&member.key, &member.card) {
+            Ok(card) => Some(card),
+            Err(error) => {
+                tracing::warn!(key = %member.key.short(), %error, "ignored a member whose card is not sealed with the channel's secret");
+                None
+            }
+        }
+    }
+
+    fn candidates(&self, member: &Member, card: &Card) -> Vec<Candidate> {
+        let observed =
+            member.observed.iter().map(|addr| Candidate { addr: *addr, kind: CandidateKind::ServerReflexive });
+        // Who is asked as the rendezvous and sits in the channel as well is where it was asked.
+        let is_server = self.config.server_key == Some(member.key);
+        let asked = is_server.then_some(Candidate { addr: self.config.server, kind: CandidateKind::ServerReflexive });
+        let observed = asked.into_iter().chain(observed.filter(|_| !is_server));
+        observed.chain(card.candidates.iter().copied()).take(2 * signal::MAX_CANDIDATES).collect()
+    }
+
+    fn add_peer(&mut self, member: Member, card: &Card, candidates: &[Candidate], now: Instant) {
+        let Some(secret) = &self.secret else { return };
+        if self.peers.len() >= MAX_PEERS {
+            tracing::warn!(max = MAX_PEERS, "ignored a member: there are too many");
+            return;
+        }
+        let tag = PeerTag(self.next_tag);
+        self.next_tag += 1;
+        let keys = secret.pair_keys((self.config.identity.key(), self.config.run), (member.key, card.run));
+        self.paths.add_peer(tag, keys, candidates, now);
+        self.events.push_back(Event::Seen { tag, name: member.name.clone(), key: member.key });
+        self.peers.insert(
+            tag,
+            Peer {
+                tag,
+                name: member.name,
+                key: member.key,
+                run: card.run,
+                slot: Some(member.slot),
+                known_at: now,
+                link: None,
+                secure: false,
+                path: Path::None,
+                held: Default::default(),
+                outbox: Default::default(),
+                reopen_at: None,
+            },
+        );
+        self.endpoint.expect(peer::virtual_addr(tag), member.key);
+        self.open_session(tag, now);
+    }
+
+    /// Opens the session with a peer if that is our part: the higher key is the client.
+    pub(crate) fn open_session(&mut self, tag: PeerTag, now: Instant) {
+        let me = self.key();
+        let Some(peer) = self.peers.get_mut(&tag) else { return };
+        peer.reopen_at = None;
+        if me < peer.key || peer.link.is_some() {
+            return;
+        }
+        match self.endpoint.connect(link::Kind::Peer, peer.virtual_addr(), Some(peer.key), now) {
+            Ok(link) => {
+                peer.link = Some(link);
+                self.links.insert(link, tag);
+            }
+            Err(error) => {
+                tracing::debug!(%tag, %error, "the session could not be opened");
+                peer.reopen_at = Some(now + REOPEN_GAP);
+            }
+        }
+    }
+
+    pub(crate) fn session_secured(&mut self, tag: PeerTag, link: LinkId, incoming: bool, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&tag) else {
+            return self.endpoint.close(link, CLOSE_LEFT, "unknown peer", now);
+        };
+        if let Some(old) = peer.link.replace(link).filter(|old| *old != link) {
+            self.links.remove(&old);
+            self.endpoint.close(old, CLOSE_REPLACED, "replaced by a newer session", now);
+        }
+        tracing::debug!(%tag, incoming, "session is up");
+        peer.secure = true;
+        peer.held.clear();
+        self.links.insert(link, tag);
+        let since_known = now.saturating_duration_since(peer.known_at);
+        self.events.push_back(Event::Secure { tag, since_known });
+        self.flush_outbox(tag);
+    }
+
+    pub(crate) fn session_closed(&mut self, tag: PeerTag, link: LinkId, reason: &CloseReason, now: Instant) {
+        self.links.remove(&link);
+        let Some(peer) = self.peers.get_mut(&tag).filter(|peer| peer.link == Some(link)) else { return };
+        peer.link = None;
+        let was_secure = std::mem::take(&mut peer.secure);
+        let has_left = matches!(reason, CloseReason::Remote { code: CLOSE_LEFT, .. });
+        if was_secure && has_left {
+            return self.remove_peer(tag, "left", now);
+        }
+        if peer.slot.is_none() {
+            return self.remove_peer(tag, &format!("is gone: {reason}"), now);
+        }
+        peer.reopen_at = Some(now + REOPEN_GAP);
+        if was_secure {
+            self.events.push_back(Event::Insecure { tag, why: reason.to_string() });
+        }
+        for id in self.deliveries.of(tag) {
+            self.settle_delivery(id, tag, Delivery::Lost);
+        }
+        if let Some(peer) = self.peers.get_mut(&tag) {
+            peer.outbox.clear();
+        }
+    }
+
+    fn member_left(&mut self, slot: MemberSlot, why: LeaveReason, now: Instant) {
+        let Some(peer) = self.peers.values_mut().find(|peer| peer.slot == Some(slot)) else { return };
+        let tag = peer.tag;
+        peer.slot = None;
+        let why = match why {
+            LeaveReason::Left => "left",
+            LeaveReason::ChannelDeleted => "is gone: the channel was deleted",
+            LeaveReason::Replaced => "has joined from elsewhere",
+            // Only the rendezvous has lost it; a session that works says more.
+            LeaveReason::Expired if peer.secure => return,
+            LeaveReason::Expired => "is gone: the rendezvous no longer hears it",
+        };
+        self.remove_peer(tag, why, now);
+    }
+
+    pub(crate) fn remove_peer(&mut self, tag: PeerTag, why: &str, now: Instant) {
+        for id in self.deliveries.of(tag) {
+            self.settle_delivery(id, tag, Delivery::Lost);
+        }
+        let Some(peer) = self.peers.remove(&tag) else { return };
+        if let Some(link) = peer.link {
+            self.links.remove(&link);
+            self.endpoint.close(link, CLOSE_LEFT, "removed", now);
+        }
+        self.endpoint.unexpect(peer.virtual_addr());
+        self.paths.remove_peer(tag);
+        self.events.push_back(Event::Left { tag, name: peer.name, why: why.to_owned() });
+    }
+}

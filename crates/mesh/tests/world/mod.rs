@@ -1,0 +1,308 @@
+//! A virtual internet with a rendezvous and members behind NATs.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use identity::Identity;
+use link::{Endpoint, LinkId};
+use mesh::{Config, Event, Mesh, Secret};
+use netsim::{HostId, Kind, Lab, Link, Outgoing, Rng, Segment, Stack};
+use registry::{ConnId, Limits, Output, Registry};
+use wire::{
+    RunId,
+    signal::{self, Candidate, CandidateKind, ToServer},
+};
+
+/// From a member or the server to the middle of the internet; half of what `RTT` says.
+pub(crate) const RTT: Duration = Duration::from_millis(40);
+const PORT: u16 = 40_000;
+const SERVER_PORT: u16 = 3478;
+const SERVER: &str = "198.51.100.1";
+
+/// What runs on a host.
+pub(crate) enum Node {
+    Server(Box<Server>),
+    Member(Box<Member>),
+}
+
+/// A rendezvous: what `bins/rendezvous` is, without sockets.
+pub(crate) struct Server {
+    endpoint: Endpoint,
+    registry: Registry,
+}
+
+/// A member and everything it told, with the time it told it.
+pub(crate) struct Member {
+    pub(crate) mesh: Mesh,
+    pub(crate) told: Vec<(Instant, Event)>,
+    pub(crate) started: Instant,
+}
+
+impl Server {
+    fn new(now: Instant) -> Self {
+        let identity = Identity::from_seed(&[200; 32]);
+        let config = link::Config { identity: &identity, seed: [201; 32], accept: link::Accept::Signal };
+        let registry = registry::Config { server_key: identity.key(), adhoc: true, limits: Limits::default(), seed: 1 };
+        Self { endpoint: Endpoint::new(config, now), registry: Registry::new(registry) }
+    }
+
+    fn settle(&mut self, now: Instant) {
+        while let Some((link, event)) = self.endpoint.poll_event() {
+            let conn = ConnId(link.0);
+            match event {
+                link::Event::Connected { key, from, .. } => {
+                    let exporter =
+                        self.endpoint.export(link, signal::JOIN_EXPORTER, &key.0).expect("a session exports");
+                    self.registry.handle_connected(conn, key, from, exporter, now);
+                }
+                link::Event::Message { body, .. } => {
+                    let message = wire::decode::<ToServer>("message", &body).expect("members speak the protocol");
+                    self.registry.handle_message(conn, message, now);
+                }
+                link::Event::Moved(addr) => self.registry.handle_moved(conn, addr, now),
+                link::Event::Closed(_) => self.registry.handle_closed(conn, now),
+                _ => {}
+            }
+        }
+        while let Some(output) = self.registry.poll_output() {
+            match output {
+                Output::Send { conn, message } => {
+                    self.endpoint.send_message(LinkId(conn.0), 0, &wire::encode(&message)).expect("room for a message");
+                }
+                Output::Close { conn, why } => self.endpoint.close(LinkId(conn.0), why.code(), "closed", now),
+            }
+        }
+    }
+
+    pub(crate) fn close(&mut self, now: Instant) {
+        self.registry.close();
+        self.settle(now);
+    }
+}
+
+impl Member {
+    fn settle(&mut self, now: Instant) {
+        while let Some(event) = self.mesh.poll_event() {
+            self.told.push((now, event));
+        }
+    }
+
+    /// When the first event came that is so.
+    pub(crate) fn when(&self, is_so: impl Fn(&Event) -> bool) -> Option<Duration> {
+        self.told.iter().find(|(_, event)| is_so(event)).map(|(at, _)| *at - self.started)
+    }
+}
+
+impl Stack for Node {
+    fn handle_datagram(&mut self, _port: u16, from: SocketAddr, payload: &[u8], now: Instant) {
+        match self {
+            Self::Server(server) => {
+                server.endpoint.handle_datagram(from, payload, now);
+                server.settle(now);
+            }
+            Self::Member(member) => {
+                member.mesh.handle_datagram(from, payload, now);
+                member.settle(now);
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        match self {
+            Self::Server(server) => {
+                server.endpoint.handle_timeout(now);
+                server.registry.handle_timeout(now);
+                server.settle(now);
+            }
+            Self::Member(member) => {
+                member.mesh.handle_timeout(now);
+                member.settle(now);
+            }
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
+        match self {
+            Self::Server(server) => {
+                let out = server.endpoint.poll_transmit(now)?;
+                Some(Outgoing { port: SERVER_PORT, to: out.to, payload: out.payload.to_vec() })
+            }
+            Self::Member(member) => {
+                let out = member.mesh.poll_transmit(now)?;
+                member.settle(now);
+                Some(Outgoing { port: PORT, to: out.to, payload: out.payload.to_vec() })
+            }
+        }
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        match self {
+            Self::Server(server) => {
+                [server.endpoint.poll_timeout(), server.registry.poll_timeout()].into_iter().flatten().min()
+            }
+            Self::Member(member) => member.mesh.poll_timeout(),
+        }
+    }
+}
+
+/// The internet, its one rendezvous, and the members by name.
+pub(crate) struct World {
+    pub(crate) lab: Lab<Node>,
+    pub(crate) server: HostId,
+    pub(crate) hosts: BTreeMap<&'static str, HostId>,
+    homes: u8,
+    starts: u8,
+    rng: Rng,
+    loss: f64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self::with_loss(seed, 0.0)
+    }
+
+    pub(crate) fn with_loss(seed: u64, loss: f64) -> Self {
+        let mut lab = Lab::new(seed);
+        let server = lab.net.add_host(Segment::INTERNET, &[ip(SERVER)]);
+        lab.net.set_link(server, Link::of(RTT / 4).losing(loss));
+        let now = lab.now();
+        lab.install(server, Node::Server(Box::new(Server::new(now))));
+        Self { lab, server, hosts: BTreeMap::new(), homes: 0, starts: 0, rng: Rng::new(seed), loss }
+    }
+
+    /// A home of its own for a person, behind a router of this kind.
+    pub(crate) fn home(&mut self, who: &'static str, kind: Kind) -> Segment {
+        self.homes += 1;
+        let outside: IpAddr = [203, 0, 113, self.homes].into();
+        let router = self.lab.net.add_router(Segment::INTERNET, &[outside], kind.nat());
+        self.lab.net.set_uplink(router, Link::of(RTT / 4).losing(self.loss));
+        self.in_home(who, router.inside());
+        router.inside()
+    }
+
+    pub(crate) fn in_home(&mut self, who: &'static str, home: Segment) -> HostId {
+        let inside: IpAddr = [192, 168, self.homes, 2 + u8::try_from(self.hosts.len()).expect("few hosts")].into();
+        let host = self.lab.net.add_host(home, &[inside]);
+        self.lab.net.set_link(host, Link::instant());
+        self.hosts.insert(who, host);
+        host
+    }
+
+    /// A host without a router, for a person.
+    pub(crate) fn public(&mut self, who: &'static str) -> HostId {
+        self.homes += 1;
+        let host = self.lab.net.add_host(Segment::INTERNET, &[[203, 0, 113, self.homes].into()]);
+        self.lab.net.set_link(host, Link::of(RTT / 4).losing(self.loss));
+        self.hosts.insert(who, host);
+        host
+    }
+
+    /// What a person's host calls itself.
+    pub(crate) fn addr_of(&self, who: &str) -> SocketAddr {
+        SocketAddr::new(self.lab.net.addresses(self.hosts[who])[0], PORT)
+    }
+
+    /// Where the rendezvous sees a member.
+    pub(crate) fn outside_of(&self, who: &str) -> SocketAddr {
+        let observed = self.member(who).told.iter().find_map(|(_, event)| match event {
+            Event::Server(mesh::ServerEvent::Joined { observed, .. }) => Some(*observed),
+            _ => None,
+        });
+        observed.expect("the member has joined")
+    }
+
+    /// A rendezvous with the same key and no memory.
+    pub(crate) fn restart_server(&mut self) {
+        let (server, now) = (self.server, self.lab.now());
+        self.lab.install(server, Node::Server(Box::new(Server::new(now))));
+    }
+
+    /// Starts a member on a person's host.
+    pub(crate) fn join(&mut self, who: &'static str) {
+        self.join_with(who, |_| ());
+    }
+
+    pub(crate) fn join_with(&mut self, who: &'static str, change: impl FnOnce(&mut Config)) {
+        let host = self.hosts[who];
+        let now = self.lab.now();
+        self.starts += 1;
+        let addresses = self.lab.net.addresses(host).to_vec();
+        let host_candidate = |ip: IpAddr| Candidate { addr: SocketAddr::new(ip, PORT), kind: CandidateKind::Host };
+        let mut config = Config {
+            identity: Identity::from_seed(&key_seed(who)),
+            channel: "lobby".into(),
+            name: who.into(),
+            server: server_addr(),
+            server_key: None,
+            secret: Secret::Open,
+            candidates: addresses.into_iter().map(host_candidate).collect(),
+            run: RunId(u64::from(self.starts)),
+            seed: [self.starts; 32].map(|byte| byte ^ (self.rng.next_u64() & 0xff) as u8),
+            allow_loopback: false,
+            retry: true,
+            introduce: false,
+        };
+        change(&mut config);
+        let member = Member { mesh: Mesh::new(config, now), told: Vec::new(), started: now };
+        self.lab.install(host, Node::Member(Box::new(member)));
+        self.lab.with(host, |node, now| node.handle_timeout(now));
+    }
+
+    pub(crate) fn member(&self, who: &str) -> &Member {
+        match self.lab.stack(self.hosts[who]) {
+            Node::Member(member) => member,
+            Node::Server(_) => panic!("{who} is the server"),
+        }
+    }
+
+    /// Does something to a member.
+    pub(crate) fn with<R>(&mut self, who: &str, deed: impl FnOnce(&mut Mesh, Instant) -> R) -> R {
+        self.lab.with(self.hosts[who], |node, now| match node {
+            Node::Member(member) => {
+                let result = deed(&mut member.mesh, now);
+                member.settle(now);
+                result
+            }
+            Node::Server(_) => panic!("the server is no member"),
+        })
+    }
+
+    /// Whether these two have a secure session.
+    pub(crate) fn are_secure(lab: &Lab<Node>, hosts: &BTreeMap<&'static str, HostId>, left: &str, right: &str) -> bool {
+        let sees = |one: &str, other: &str| match lab.stack(hosts[one]) {
+            Node::Member(member) => member.mesh.peers().any(|peer| peer.name == other && peer.secure),
+            Node::Server(_) => false,
+        };
+        sees(left, right) && sees(right, left)
+    }
+
+    /// Runs until all these are secure with each other.
+    pub(crate) fn run_until_secure(&mut self, people: &[&str], limit: Duration) -> bool {
+        let hosts = self.hosts.clone();
+        self.lab.run_until(limit, |lab| {
+            people
+                .iter()
+                .enumerate()
+                .all(|(i, left)| people[i + 1..].iter().all(|right| Self::are_secure(lab, &hosts, left, right)))
+        })
+    }
+}
+
+pub(crate) fn server_addr() -> SocketAddr {
+    SocketAddr::new(ip(SERVER), SERVER_PORT)
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn key_seed(who: &str) -> [u8; 32] {
+    let mut seed = [0; 32];
+    for (byte, letter) in seed.iter_mut().zip(who.bytes()) {
+        *byte = letter;
+    }
+    seed
+}
