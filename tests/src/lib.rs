@@ -1,1 +1,3 @@
+//! Whole calls of the real programs, and what is needed to judge them.
 
+pub mod report;
