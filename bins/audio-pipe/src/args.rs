@@ -90,6 +90,9 @@ pub(crate) struct SourceArgs {
     /// How much sound one packet carries: 2.5, 5, 10, 20, 40 or 60
     #[arg(long, value_name = "MS", default_value = "10", value_parser = frame)]
     pub(crate) frame_ms: Duration,
+    /// Spend bits on making up for so many lost packets, in percent; a talk does by itself when some get lost
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) expected_loss: u8,
     /// Let the first sample, and the files of what is heard, be at this time
     #[arg(long, value_name = "UNIX_SECONDS")]
     pub(crate) start_at: Option<f64>,

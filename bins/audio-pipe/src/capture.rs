@@ -84,7 +84,8 @@ impl Source {
 
 /// An encoder as the options want it, for a stream that no earlier run has used lately.
 pub(crate) fn packetizer(args: &SourceArgs) -> Result<Packetizer> {
-    let settings = Settings { bitrate: args.bitrate, frame: args.frame_ms, ..Settings::default() };
+    let expected_loss = Some(args.expected_loss);
+    let settings = Settings { bitrate: args.bitrate, frame: args.frame_ms, expected_loss, ..Settings::default() };
     Ok(Packetizer::new(Encoder::new(settings)?, (unix_ns() >> 20) as u8))
 }
 

@@ -1,7 +1,7 @@
 //! One encoding, sent to each peer with as much redundancy as its path needs.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jitter::{Redundancy, Remedy};
 use wire::PeerTag;
@@ -10,11 +10,32 @@ use wire::voice::Report;
 
 /// The bitrate when a path is full: what the copies would need is not there.
 const CONGESTED_BITRATE: u32 = 24_000;
+/// For so long after a loss the encoder prepares for another. Where nothing is lost, the bits for that are better spent
+/// on the sound: they cost 0.3 of PESQ at 40 kb/s.
+const WARY: Duration = Duration::from_secs(10);
 
 /// What every peer says of our voice, and what follows from it.
 #[derive(Default)]
 pub(crate) struct Receivers {
-    peers: BTreeMap<PeerTag, Redundancy>,
+    peers: BTreeMap<PeerTag, Receiver>,
+}
+
+#[derive(Default)]
+struct Receiver {
+    redundancy: Redundancy,
+    lost_at: Option<Instant>,
+}
+
+impl Receiver {
+    fn remedy(&self) -> Remedy {
+        if self.redundancy.is_congested() { Remedy::None } else { self.redundancy.remedy() }
+    }
+
+    fn expected_loss(&self, now: Instant) -> u8 {
+        let is_wary = self.lost_at.is_some_and(|at| now.saturating_duration_since(at) < WARY);
+        let remedy = self.redundancy.remedy();
+        if is_wary || remedy > Remedy::None { remedy.expected_loss() } else { 0 }
+    }
 }
 
 /// How to send the next frame.
@@ -41,27 +62,29 @@ impl Receivers {
 
     /// A peer tells what it sees of our voice.
     pub(crate) fn handle_report(&mut self, peer: PeerTag, report: &Report, now: Instant) {
-        self.peers.entry(peer).or_default().handle_report(report, now);
+        let receiver = self.peers.entry(peer).or_default();
+        receiver.redundancy.handle_report(report, now);
+        if report.loss_permille > 0 {
+            receiver.lost_at = Some(now);
+        }
     }
 
     /// What to do, if at most `bitrate` is wanted.
-    pub(crate) fn plan(&self, bitrate: u32) -> Plan {
-        let remedy = |receiver: &Redundancy| if receiver.is_congested() { Remedy::None } else { receiver.remedy() };
+    pub(crate) fn plan(&self, bitrate: u32, now: Instant) -> Plan {
         let mut groups: BTreeMap<Remedy, Vec<PeerTag>> = BTreeMap::new();
         for (peer, receiver) in &self.peers {
-            groups.entry(remedy(receiver)).or_default().push(*peer);
+            groups.entry(receiver.remedy()).or_default().push(*peer);
         }
-        let expected_loss = self.peers.values().map(|receiver| receiver.remedy().expected_loss()).max();
-        let is_congested = self.peers.values().any(Redundancy::is_congested);
+        let is_congested = self.peers.values().any(|receiver| receiver.redundancy.is_congested());
         let alike = groups.len() < 2;
-        let groups = groups
+        let groups: Vec<_> = groups
             .into_iter()
             .map(|(remedy, peers)| (if alike { Peers::All } else { Peers::Some(peers) }, remedy.copies()))
-            .collect::<Vec<_>>();
+            .collect();
         Plan {
             // Whoever is there without our knowing it is meant as well.
             groups: if groups.is_empty() { vec![(Peers::All, Remedy::None.copies())] } else { groups },
-            expected_loss: expected_loss.unwrap_or(Remedy::None.expected_loss()),
+            expected_loss: self.peers.values().map(|receiver| receiver.expected_loss(now)).max().unwrap_or(0),
             bitrate: if is_congested { bitrate.min(CONGESTED_BITRATE) } else { bitrate },
         }
     }
@@ -71,33 +94,42 @@ impl Receivers {
 mod tests {
     use super::*;
 
+    const BITRATE: u32 = 40_000;
+
     #[test]
     fn one_packet_is_for_all_unless_they_differ() {
-        let mut receivers = Receivers::default();
-        assert_eq!(receivers.plan(40_000).groups, [(Peers::All, Remedy::None.copies())]);
+        let (mut receivers, now) = (Receivers::default(), Instant::now());
+        assert_eq!(receivers.plan(BITRATE, now).groups, [(Peers::All, Remedy::None.copies())]);
         receivers.join(PeerTag(1));
         receivers.join(PeerTag(2));
-        assert_eq!(receivers.plan(40_000), Plan { groups: vec![(Peers::All, &[])], expected_loss: 5, bitrate: 40_000 });
+        let plan = Plan { groups: vec![(Peers::All, &[])], expected_loss: 0, bitrate: BITRATE };
+        assert_eq!(receivers.plan(BITRATE, now), plan);
     }
 
     #[test]
     fn who_loses_packets_gets_copies_and_nobody_else() {
-        let mut receivers = Receivers::default();
+        let (mut receivers, mut now) = (Receivers::default(), Instant::now());
         receivers.join(PeerTag(1));
-        let mut now = Instant::now();
         let lossy = Report { loss_permille: 120, burst_tenths: 15, ..Report::default() };
         for n in 0..50 {
-            let report = Report { highest: n * 20, ..lossy };
-            receivers.handle_report(PeerTag(2), &report, now);
-            now += std::time::Duration::from_millis(200);
+            receivers.handle_report(PeerTag(2), &Report { highest: n * 20, ..lossy }, now);
+            now += Duration::from_millis(200);
         }
 
-        let plan = receivers.plan(40_000);
+        let plan = receivers.plan(BITRATE, now);
 
         assert_eq!(plan.groups.len(), 2, "{plan:?}");
         assert_eq!(plan.groups[0], (Peers::Some(vec![PeerTag(1)]), Remedy::None.copies()));
         assert!(!plan.groups[1].1.is_empty() && plan.expected_loss > 5, "{plan:?}");
         receivers.leave(PeerTag(2));
-        assert_eq!(receivers.plan(40_000).groups, [(Peers::All, Remedy::None.copies())]);
+        assert_eq!(receivers.plan(BITRATE, now).groups, [(Peers::All, Remedy::None.copies())]);
+    }
+
+    #[test]
+    fn the_encoder_prepares_for_loss_only_where_there_was_some() {
+        let (mut receivers, now) = (Receivers::default(), Instant::now());
+        receivers.handle_report(PeerTag(1), &Report { loss_permille: 5, ..Report::default() }, now);
+        assert_eq!(receivers.plan(BITRATE, now).expected_loss, 5);
+        assert_eq!(receivers.plan(BITRATE, now + WARY).expected_loss, 0);
     }
 }

@@ -89,9 +89,15 @@ impl Talk {
         mut packets: Packetizer,
     ) -> Result<Receiver<Option<Captured>>> {
         let (done, result) = mpsc::channel();
-        let (talk, bitrate, exit_at_end) = (self.clone(), args.source.bitrate, args.exit_at_end);
-        let mut sender =
-            Sender { talk: self.clone(), bitrate, expected_loss: 0, current_bitrate: bitrate, ended: false };
+        let (talk, exit_at_end) = (self.clone(), args.exit_at_end);
+        let mut sender = Sender {
+            talk: self.clone(),
+            bitrate: args.source.bitrate,
+            least_loss: args.source.expected_loss,
+            expected_loss: args.source.expected_loss,
+            current_bitrate: args.source.bitrate,
+            ended: false,
+        };
         start("capture", move || {
             let captured =
                 capture::run(&mut source, &mut packets, &talk.muted, &talk.stop, |packets| sender.send(packets));
@@ -180,6 +186,7 @@ impl Talk {
 struct Sender {
     talk: Talk,
     bitrate: u32,
+    least_loss: u8,
     expected_loss: u8,
     current_bitrate: u32,
     /// `puncher` is gone; the reader says so.
@@ -189,7 +196,7 @@ struct Sender {
 impl Sender {
     fn send(&mut self, packets: &mut Packetizer) -> Result<()> {
         self.talk.level.store(packets.level(), Ordering::Relaxed);
-        let plan = self.talk.receivers().plan(self.bitrate);
+        let plan = self.talk.receivers().plan(self.bitrate, Instant::now());
         self.adapt(packets, &plan)?;
         for (peers, copies) in plan.groups {
             let Some(packet) = packets.packet(copies).filter(|_| !self.ended) else { continue };
@@ -199,9 +206,10 @@ impl Sender {
     }
 
     fn adapt(&mut self, packets: &mut Packetizer, plan: &Plan) -> Result<()> {
-        if plan.expected_loss != self.expected_loss {
-            self.expected_loss = plan.expected_loss;
-            packets.encoder().set_expected_loss(plan.expected_loss)?;
+        let expected_loss = plan.expected_loss.max(self.least_loss);
+        if expected_loss != self.expected_loss {
+            self.expected_loss = expected_loss;
+            packets.encoder().set_expected_loss(expected_loss)?;
         }
         if plan.bitrate != self.current_bitrate {
             self.current_bitrate = plan.bitrate;

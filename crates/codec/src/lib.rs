@@ -1,6 +1,6 @@
 //! Opus (RFC 6716) for speech: one frame in, one packet out, and back.
 //!
-//! An [`Encoder`] is made once per microphone and fed frames of one duration; its packets carry a coarse copy of the
+//! An [`Encoder`] is made once per microphone and fed frames of one duration; its packets can carry a coarse copy of the
 //! frame before (LBRR), which [`Decoder::decode_fec`] reads. A [`Decoder`] is made once per speaker; for every frame's
 //! time it is asked for exactly one of: the frame, the copy of it in its successor, or something made up.
 //!
