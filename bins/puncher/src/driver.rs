@@ -408,7 +408,7 @@ impl Driver {
         match event {
             ServerEvent::Connecting => {}
             ServerEvent::Key(key) => {
-                if let Err(error) = self.parts.known_server.remember(key) {
+                if let Err(error) = self.parts.known_server.remember(&key) {
                     self.emit(&Line::Error { text: format!("{error:#}") });
                 }
             }
@@ -422,10 +422,7 @@ impl Driver {
                 let error = anyhow!(refusal.clone()).context(format!("join {}", self.parts.channel));
                 self.end(Err(error).exit(refusal_exit(&refusal)));
             }
-            ServerEvent::WrongKey => {
-                let error = self.parts.known_server.changed_key();
-                self.end(Err(error).exit(Exit::Protocol));
-            }
+            ServerEvent::WrongKey => self.end(Err(self.parts.known_server.changed_key()).exit(Exit::Protocol)),
             ServerEvent::Lost { why, retry_in: None } => {
                 let error = anyhow!("{why}").context(format!("reach the rendezvous {}", self.parts.known_server));
                 self.end(Err(error).exit(Exit::Unavailable));

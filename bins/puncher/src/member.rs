@@ -1,19 +1,14 @@
 //! What a member is made of: its key and name, the rendezvous it trusts, the channel's secret.
 
-use std::{
-    fmt,
-    io::IsTerminal,
-    net::{SocketAddr, ToSocketAddrs},
-    path::Path,
-};
+use std::{fmt, io::IsTerminal, net::SocketAddr, path::Path};
 
 use anyhow::{Context, anyhow};
-use edge::{Common, Exit, ServerAddr, WithExit, settings::Settings};
+use edge::{Common, Exit, KnownServers, ServerAddr, WithExit, settings::Settings};
 use identity::{ChannelSecret, Identity, InviteSecret};
 use mesh::Secret;
 use wire::IdentityKey;
 
-use crate::{args::Member, pins::Pins};
+use crate::args::Member;
 
 const KEY_FILE: &str = "identity.key";
 
@@ -97,27 +92,19 @@ fn first_line(path: &Path, what: &str) -> anyhow::Result<String> {
 
 /// The rendezvous as this person knows it.
 pub(crate) struct KnownServer {
-    /// As it was typed, with its port: what its key is kept under.
-    label: String,
+    server: ServerAddr,
     addrs: Vec<SocketAddr>,
     next: usize,
-    pins: Pins,
+    known: KnownServers,
     channel: String,
     secret: SecretSource,
 }
 
 impl KnownServer {
-    pub(crate) fn resolve(server: &ServerAddr, channel: &str, secret: SecretSource) -> anyhow::Result<Self> {
-        let label = server.to_string();
-        let addrs = (server.host.as_str(), server.port)
-            .to_socket_addrs()
-            .with_context(|| format!("look up the rendezvous {label}"))
-            .exit(Exit::NoHost)?;
-        let addrs: Vec<_> = addrs.map(|addr| SocketAddr::new(addr.ip().to_canonical(), addr.port())).collect();
-        if addrs.is_empty() {
-            return Err(anyhow!("the rendezvous {label} has no address")).exit(Exit::NoHost);
-        }
-        Ok(Self { label, addrs, next: 0, pins: Pins::of_servers()?, channel: channel.to_owned(), secret })
+    pub(crate) fn resolve(server: ServerAddr, channel: &str, secret: SecretSource) -> anyhow::Result<Self> {
+        let addrs = server.resolve()?;
+        let addrs = addrs.into_iter().map(|addr| SocketAddr::new(addr.ip().to_canonical(), addr.port())).collect();
+        Ok(Self { server, addrs, next: 0, known: KnownServers::of_user()?, channel: channel.to_owned(), secret })
     }
 
     /// Address by address, round and round.
@@ -128,22 +115,18 @@ impl KnownServer {
     }
 
     /// The key that this server showed before.
-    pub(crate) fn key(&self) -> Option<IdentityKey> {
-        self.pins.key(&self.label)
+    pub(crate) fn key(&self) -> anyhow::Result<Option<IdentityKey>> {
+        self.known.key(&self.server)
     }
 
     /// Keeps the key that the server showed for the first time.
-    pub(crate) fn remember(&mut self, key: IdentityKey) -> anyhow::Result<()> {
-        self.pins.meet(&self.label, key)
+    pub(crate) fn remember(&self, key: &IdentityKey) -> anyhow::Result<()> {
+        self.known.remember(&self.server, key)
     }
 
+    /// What to say of a server that showed another key than the one known.
     pub(crate) fn changed_key(&self) -> anyhow::Error {
-        anyhow!(
-            "the rendezvous {} showed another key than before: it was set up anew, or somebody is in between; \
-             if you know why, delete its line from {}",
-            self.label,
-            self.pins.path().display()
-        )
+        self.known.changed(&self.server)
     }
 
     /// Makes the secret that the server's key goes into.
@@ -164,6 +147,6 @@ impl KnownServer {
 
 impl fmt::Display for KnownServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.label)
+        self.server.fmt(f)
     }
 }

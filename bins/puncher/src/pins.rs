@@ -1,4 +1,4 @@
-//! Keys pinned at first sight, as in SSH: those of the people met, and those of the rendezvous asked.
+//! The keys of the people met, pinned at first sight as in SSH.
 
 use std::{io, path::PathBuf};
 
@@ -14,18 +14,8 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    /// Those of people.
-    pub(crate) fn of_peers() -> anyhow::Result<Self> {
-        Self::load("known_peers")
-    }
-
-    /// Those of rendezvous.
-    pub(crate) fn of_servers() -> anyhow::Result<Self> {
-        Self::load("known_servers")
-    }
-
-    fn load(file: &str) -> anyhow::Result<Self> {
-        let path = edge::dirs::state_dir()?.join(file);
+    pub(crate) fn load() -> anyhow::Result<Self> {
+        let path = edge::dirs::state_dir()?.join("known_peers");
         let doing = || format!("read {}", path.display());
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
@@ -34,15 +24,6 @@ impl Pins {
         };
         let known = text.parse().map_err(|error| anyhow!("{error}")).with_context(doing).exit(Exit::Config)?;
         Ok(Self { path, known })
-    }
-
-    pub(crate) fn path(&self) -> &std::path::Path {
-        &self.path
-    }
-
-    /// The key that this name had when it was first met.
-    pub(crate) fn key(&self, name: &str) -> Option<IdentityKey> {
-        self.known.iter().find(|(known, _)| *known == name).map(|(_, known)| known.key)
     }
 
     /// Whether this name was met with another key before.

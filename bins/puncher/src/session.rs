@@ -57,7 +57,7 @@ pub(crate) fn listen(args: &Listen, common: &Common) -> anyhow::Result<Ending> {
 
 /// `puncher trust`.
 pub(crate) fn trust(name: &str) -> anyhow::Result<()> {
-    let forgotten = Pins::of_peers()?.forget(&format!("{name}@"))?;
+    let forgotten = Pins::load()?.forget(&format!("{name}@"))?;
     if forgotten == 0 {
         return Err(anyhow!("nobody was met under the name {}", Remote(name).show())).exit(Exit::Unavailable);
     }
@@ -68,7 +68,7 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
     let identity = member::identity()?;
     let key = identity.key();
     let name = member::name(member.name.as_deref(), settings, common, &key)?;
-    let mut known_server = KnownServer::resolve(&way.server, way.channel, SecretSource::read(member)?)?;
+    let mut known_server = KnownServer::resolve(way.server.clone(), way.channel, SecretSource::read(member)?)?;
     let ready = Ready::open(member.ready_fd)?;
     let poll = Poll::new().context("make an event queue")?;
     let signals = Signals::watch(poll.registry())?;
@@ -91,11 +91,11 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         channel: way.channel.to_owned(),
         name: name.clone(),
         server: known_server.next_addr().context("choose an address of the rendezvous")?,
-        server_key: known_server.key(),
+        server_key: known_server.key()?,
         secret: known_server.secret_for_mesh(),
         candidates: candidates.clone(),
-        run: RunId(u64::from_le_bytes(random()?)),
-        seed: random()?,
+        run: RunId(u64::from_le_bytes(edge::random()?)),
+        seed: edge::random()?,
         allow_loopback: member.loopback,
         retry: way.retry,
         introduce: way.introduce,
@@ -117,7 +117,7 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         events,
         program,
         pipe,
-        known_peers: Pins::of_peers()?,
+        known_peers: Pins::load()?,
         known_server,
         channel: way.channel.to_owned(),
         name,
@@ -126,12 +126,6 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         ready: Some(ready),
     };
     Driver::new(parts, candidates, now).run()
-}
-
-fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow!("{error}")).context("ask the system for random numbers")?;
-    Ok(bytes)
 }
 
 fn adopt_pipe(lane: PipeLane, exit_at_eof: bool, agents: &mut Agents, poll: &Poll) -> anyhow::Result<mio::Token> {

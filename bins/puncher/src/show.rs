@@ -8,26 +8,17 @@ use edge::{
     agent::{Client, Target},
 };
 use serde_json::json;
-use wire::{
-    agent::{FromPuncher, PeerStatus},
-    peer::Lane,
-};
+use wire::{agent::PeerStatus, peer::Lane};
 
 /// Prints one line per peer.
 pub(crate) fn peers(target: &Target, common: &Common) -> anyhow::Result<()> {
     let (mut client, _) = Client::connect(target, Lane::Control, "puncher peers")?;
     let mut stdout = std::io::stdout().lock();
-    loop {
-        match client.read()? {
-            Some(FromPuncher::Peer(peer)) => {
-                let line = if common.json { json_line(&peer) } else { line(&peer) };
-                writeln!(stdout, "{line}").context("write to stdout").exit(Exit::Io)?;
-            }
-            // The rendezvous' state comes behind the last peer.
-            Some(FromPuncher::Server { .. }) | None => return Ok(()),
-            Some(_) => {}
-        }
+    for peer in client.roster()? {
+        let line = if common.json { json_line(&peer) } else { line(&peer) };
+        writeln!(stdout, "{line}").context("write to stdout").exit(Exit::Io)?;
     }
+    Ok(())
 }
 
 fn line(peer: &PeerStatus) -> String {

@@ -50,14 +50,18 @@ impl KnownServers {
     /// Code 76 if it shows another.
     pub fn check(&self, server: &ServerAddr, key: &IdentityKey) -> anyhow::Result<()> {
         match self.key(server)? {
-            Some(known) if known != *key => Err(anyhow!(
-                "the rendezvous {server} shows another key than before: it was set up anew, or somebody is in between; \
-                 if you know why, delete its line from {}",
-                self.path.display()
-            ))
-            .exit(Exit::Protocol),
+            Some(known) if known != *key => Err(self.changed(server)).exit(Exit::Protocol),
             _ => Ok(()),
         }
+    }
+
+    /// What to say of a server that shows another key than the one kept.
+    pub fn changed(&self, server: &ServerAddr) -> anyhow::Error {
+        anyhow!(
+            "the rendezvous {server} shows another key than before: it was set up anew, or somebody is in between; \
+             if you know why, delete its line from {}",
+            self.path.display()
+        )
     }
 
     /// Keeps the key that a server showed for the first time.
