@@ -2,32 +2,46 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    path::{Path, State},
-    schedule::repeat,
-};
+use crate::path::{Path, State};
 
 /// An IPv6 path may be this much slower and still be taken: no NAT on it forgets us.
 const V6_BONUS: Duration = Duration::from_millis(3);
 /// A path has to be this much faster before traffic moves to it.
 const HYSTERESIS: Duration = Duration::from_millis(5);
+/// A path that is asked and says nothing for two round trips and a little has failed, within these bounds.
+const SILENCE_MIN: Duration = Duration::from_millis(100);
+const SILENCE_MAX: Duration = Duration::from_millis(600);
 /// A path that answered longer ago has to answer again before it is taken.
 const FRESH: Duration = Duration::from_secs(60);
 
 /// The path that traffic should move to from `current`, if there is one.
 pub(crate) fn better<'a>(paths: &'a [Path], current: &Path, now: Instant) -> Option<&'a Path> {
-    let best = fastest(paths.iter().filter(|path| path.addr != current.addr), now)?;
-    let moves = match (current.state, current.unheard) {
-        (State::Untried | State::Usable, _) => true,
-        (State::Confirmed, Some(since)) if is_silent(current, since, now) && best.answered > Some(since) => true,
-        (State::Confirmed, _) => score(best) + HYSTERESIS.as_micros() as i64 <= score(current),
-    };
+    if rescue_at(paths, current).is_some_and(|at| at <= now) {
+        return rescuers(paths, current).min_by_key(|path| score(path));
+    }
+    let answers = |path: &&Path| silent_at(path).is_none_or(|at| now < at);
+    let best = fastest(paths.iter().filter(|path| path.addr != current.addr).filter(answers), now)?;
+    let moves = current.state != State::Confirmed || score(best) + HYSTERESIS.as_micros() as i64 <= score(current);
     moves.then_some(best)
 }
 
-/// Whether the path has been asked long enough ago that it should have answered.
-fn is_silent(path: &Path, asked: Instant, now: Instant) -> bool {
-    now.duration_since(asked) >= repeat(path.rtt)
+/// When to give up the current path, because it does not answer and another one does.
+pub(crate) fn rescue_at(paths: &[Path], current: &Path) -> Option<Instant> {
+    rescuers(paths, current).next()?;
+    silent_at(current)
+}
+
+/// When a path should have answered that was asked and has not yet.
+pub(crate) fn silent_at(path: &Path) -> Option<Instant> {
+    let patience = (path.rtt.unwrap_or_default() * 2 + Duration::from_millis(20)).clamp(SILENCE_MIN, SILENCE_MAX);
+    path.unheard.map(|since| since + patience)
+}
+
+/// Paths that have answered since the current one should have.
+fn rescuers<'a>(paths: &'a [Path], current: &Path) -> impl Iterator<Item = &'a Path> {
+    let (addr, asked) = (current.addr, current.unheard);
+    let confirmed = paths.iter().filter(move |path| path.addr != addr && path.state == State::Confirmed);
+    confirmed.filter(move |path| asked.is_some() && path.answered > asked)
 }
 
 /// The fastest path that has proved itself lately.
@@ -84,7 +98,7 @@ mod tests {
     #[test]
     fn a_silent_path_yields_to_a_slower_one_that_answered_since() {
         let asked = netsim::epoch() + Duration::from_secs(1);
-        let now = asked + Duration::from_millis(400);
+        let now = asked + Duration::from_millis(200);
         let mut paths = [confirmed(V4, 10), confirmed(V4_OTHER, 90)];
         paths[0].note_ping(9, asked);
         assert!(better(&paths, &paths[0], now).is_none(), "neither has answered since");
@@ -92,6 +106,16 @@ mod tests {
         paths[1].note_pong(9, now);
         assert!(better(&paths, &paths[0], asked + Duration::from_millis(40)).is_none(), "it may still answer");
         assert!(better(&paths, &paths[0], now).is_some());
+    }
+
+    #[test]
+    fn a_path_that_failed_is_not_taken_back_before_it_answers() {
+        let asked = netsim::epoch() + Duration::from_secs(1);
+        let mut paths = [confirmed(V4, 90), confirmed(V4_OTHER, 10)];
+        paths[1].note_ping(9, asked);
+        assert!(better(&paths, &paths[0], asked + Duration::from_millis(200)).is_none());
+        paths[1].note_heard(asked + Duration::from_millis(300));
+        assert!(better(&paths, &paths[0], asked + Duration::from_millis(300)).is_some());
     }
 
     #[test]

@@ -26,8 +26,6 @@ const MAX_REFLEXIVE: usize = 8;
 /// Pongs to one peer: one each gap in the long run, and so many at a time.
 const PONG_GAP: Duration = Duration::from_millis(10);
 const PONG_BURST: u32 = 50;
-/// The peer sends from a new address: if the path in use was silent for this long, it is asked at once.
-const STALE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Peer {
     pub(crate) tag: PeerTag,
@@ -38,6 +36,8 @@ pub(crate) struct Peer {
     pub(crate) selected: Option<SocketAddr>,
     /// What is kept open beside it.
     pub(crate) backup: Option<SocketAddr>,
+    /// Where the last authentic packet came from.
+    source: Option<SocketAddr>,
     /// There is one as long as no path is known to work.
     pub(crate) search: Option<Search>,
     /// Since when the selected path has been in doubt.
@@ -58,6 +58,7 @@ impl Peer {
             paths: Vec::new(),
             selected: None,
             backup: None,
+            source: None,
             search: Some(Search::new(now)),
             doubt: None,
             traffic: None,
@@ -148,7 +149,6 @@ impl Peer {
         }
         if is_new {
             self.try_beside(from, now);
-            self.ask_if_stale(now);
         }
         Ok(())
     }
@@ -243,6 +243,19 @@ impl Peer {
         path.note_heard(now);
         self.unheard = None;
         shared.note_heard(from, tag, now);
+        if self.source.replace(from) != Some(from) && self.selected != Some(from) {
+            self.compare(from, now);
+        }
+    }
+
+    /// The peer sends from elsewhere: it may have moved, or merely have chosen another path. Asks both, at once.
+    fn compare(&mut self, from: SocketAddr, now: Instant) {
+        let selected = self.selected.filter(|_| self.search.is_none());
+        for path in self.paths.iter_mut().filter(|path| path.state == State::Confirmed) {
+            if selected.is_some() && [Some(from), selected].contains(&Some(path.addr)) {
+                path.trigger(now);
+            }
+        }
     }
 
     /// An authentic session packet came.
@@ -305,14 +318,6 @@ impl Peer {
         path.start(VOLLEY, now);
         if !searching {
             path.shorten(PINGS_BESIDE);
-        }
-    }
-
-    /// The peer may have moved: asks the path in use whether it still is one.
-    fn ask_if_stale(&mut self, now: Instant) {
-        let Some(path) = self.selected.and_then(|addr| self.path_mut(addr)) else { return };
-        if path.heard.is_none_or(|at| now.duration_since(at) >= STALE) {
-            path.trigger(now);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Event, LostReason, NoPath,
-    choice::fastest,
+    choice::{fastest, rescue_at, silent_at},
     path::{Path, State},
     peer::Peer,
     schedule::{
@@ -75,7 +75,9 @@ impl Peer {
     pub(crate) fn next_tick(&self) -> Option<Instant> {
         let lost_at = self.doubt.map(|since| since + LOST_AFTER_DOUBT);
         let stage_ends = self.search.as_ref().map(Search::stage_ends);
-        [lost_at, self.doubt_at(), stage_ends].into_iter().flatten().min()
+        let moves_at = self.selected_path().filter(|_| self.search.is_none());
+        let moves_at = moves_at.and_then(|current| rescue_at(&self.paths, current));
+        [lost_at, self.doubt_at(), stage_ends, moves_at].into_iter().flatten().min()
     }
 
     /// When the next ping is due on a path of this peer.
@@ -83,7 +85,7 @@ impl Peer {
         let upkeep = match Some(path.addr) {
             _ if self.search.is_some() => None,
             addr if addr == self.selected => self.upkeep_due(path),
-            addr if addr == self.backup => path.last_sent.map(|at| at + KEEPALIVE_BACKUP.mul_f64(path.stretch)),
+            addr if addr == self.backup => self.backup_due(path),
             _ => None,
         };
         [path.due(), upkeep].into_iter().flatten().min()
@@ -187,6 +189,13 @@ impl Peer {
             self.unheard.map(|since| since.max(last_ping) + repeat),
         ];
         reasons.into_iter().flatten().min()
+    }
+
+    /// When the second best path gets its next ping: rarely, but at once when the selected one says nothing.
+    fn backup_due(&self, path: &Path) -> Option<Instant> {
+        let keepalive = path.last_sent.map(|at| at + KEEPALIVE_BACKUP.mul_f64(path.stretch));
+        let silent = self.selected_path().filter(|selected| path.last_ping <= selected.unheard).and_then(silent_at);
+        keepalive.into_iter().chain(silent).min()
     }
 
     /// Sends the ping that is due on a path, unless the address has had its share.

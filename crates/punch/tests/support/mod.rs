@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+pub mod puppet;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     net::{IpAddr, SocketAddr},
@@ -158,7 +160,7 @@ pub struct World {
     pub hosts: Vec<HostId>,
     seed: u64,
     server: HostId,
-    routers: Vec<RouterId>,
+    pub routers: Vec<RouterId>,
 }
 
 impl World {

@@ -1,0 +1,76 @@
+//! Which path is taken when there are several.
+
+mod support;
+
+use std::time::Duration;
+
+use punch::Event;
+use support::{addr, ms, puppet::Puppet};
+
+const SLOW: &str = "203.0.113.7:5000";
+const FAST: &str = "192.168.1.7:5000";
+const V6: &str = "[2001:db8::7]:5000";
+
+fn names(puppet: &mut Puppet) -> Vec<&'static str> {
+    puppet.events().iter().map(support::name).collect()
+}
+
+#[test]
+fn the_first_path_to_answer_is_taken_and_a_faster_one_later() {
+    let mut puppet = Puppet::at(&[addr(SLOW)]);
+    puppet.run(ms(200), &[(addr(SLOW), ms(60))]);
+    assert_eq!(names(&mut puppet), ["confirmed"]);
+
+    let now = puppet.now;
+    puppet.agent.add_candidates(Puppet::TAG, &support::puppet::listed(&[addr(FAST)]), now);
+    puppet.run(ms(200), &[(addr(SLOW), ms(60)), (addr(FAST), ms(2))]);
+    assert_eq!(names(&mut puppet), ["switched"]);
+    assert_eq!(puppet.agent.route(Puppet::TAG), Some(addr(FAST)));
+}
+
+#[test]
+fn a_path_that_is_hardly_faster_is_not_worth_a_move() {
+    let mut puppet = Puppet::at(&[addr(SLOW), addr(FAST)]);
+    puppet.run(ms(1000), &[(addr(SLOW), ms(40)), (addr(FAST), ms(38))]);
+    assert_eq!(names(&mut puppet), ["confirmed"]);
+}
+
+#[test]
+fn ipv6_wins_a_close_race() {
+    let mut puppet = Puppet::at(&[addr(SLOW), addr(V6)]);
+    puppet.run(ms(1000), &[(addr(SLOW), ms(40)), (addr(V6), ms(38))]);
+    assert_eq!(puppet.agent.route(Puppet::TAG), Some(addr(V6)));
+}
+
+#[test]
+fn the_second_best_path_is_kept_open_and_takes_over_at_once() {
+    let mut puppet = Puppet::at(&[addr(SLOW), addr(FAST)]);
+    let both = [(addr(SLOW), ms(40)), (addr(FAST), ms(4))];
+    puppet.run(Duration::from_secs(300), &both);
+    puppet.events();
+    let sent = puppet.run(Duration::from_secs(60), &both);
+    let backups: Vec<_> = sent.iter().filter(|(_, to)| *to == addr(SLOW)).collect();
+    assert!((2..=3).contains(&backups.len()), "{backups:?}");
+
+    let failed = puppet.now;
+    let slow_only = [(addr(SLOW), ms(40))];
+    while puppet.agent.route(Puppet::TAG) == Some(addr(FAST)) {
+        let now = puppet.now;
+        puppet.agent.note_sent(Puppet::TAG, now);
+        puppet.run(ms(20), &slow_only);
+        assert!(puppet.now - failed < ms(600), "{:?}", puppet.events());
+    }
+    assert_eq!(names(&mut puppet), ["switched"]);
+}
+
+#[test]
+fn every_event_names_the_route_of_its_moment() {
+    let mut puppet = Puppet::at(&[addr(SLOW), addr(FAST)]);
+    puppet.run(ms(2), &[]);
+    puppet.ping_from(addr(SLOW));
+    assert!(matches!(puppet.events()[..], [Event::Usable { addr: at, .. }] if at == addr(SLOW)));
+    puppet.run(ms(500), &[(addr(FAST), ms(10))]);
+    let events = puppet.events();
+    assert!(matches!(events[..], [Event::Confirmed { addr: at, .. }] if at == addr(FAST)), "{events:?}");
+    assert_eq!(puppet.agent.route(Puppet::TAG), Some(addr(FAST)));
+}
