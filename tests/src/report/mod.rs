@@ -30,6 +30,7 @@ use serde::Serialize;
 
 pub use call::{Call, Member};
 pub use hearing::{Hearing, Second};
+pub(crate) use resample::resample;
 pub use sound::Sound;
 
 /// Less than this share of the speech, and it does not count as heard.

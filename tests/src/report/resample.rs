@@ -4,7 +4,7 @@
 const REJECTION_DB: f64 = 60.0;
 
 /// The same sound at another rate.
-pub(super) fn resample(samples: &[f64], from: u32, to: u32) -> Vec<f64> {
+pub(crate) fn resample(samples: &[f64], from: u32, to: u32) -> Vec<f64> {
     let common = gcd(from, to);
     let (up, down) = ((to / common) as usize, (from / common) as usize);
     if up == down {

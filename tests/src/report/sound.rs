@@ -1,4 +1,8 @@
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    path::Path,
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -17,14 +21,24 @@ pub struct Sound {
 }
 
 impl Sound {
-    /// Reads a WAV file, all channels mixed; one that breaks off is read as far as it goes.
+    /// Reads a WAV file.
     ///
     /// # Errors
     /// If it is not there, or no WAV file.
     pub fn read(path: &Path, start_unix_ns: u64) -> Result<Self> {
-        let mut reader = hound::WavReader::open(path).with_context(|| format!("read {}", path.display()))?;
+        let named = || format!("read {}", path.display());
+        let file = File::open(path).with_context(named)?;
+        Self::from_wav(BufReader::new(file), start_unix_ns).with_context(named)
+    }
+
+    /// Reads WAV, all channels mixed; one that breaks off is read as far as it goes.
+    ///
+    /// # Errors
+    /// If it is no WAV.
+    pub fn from_wav(wav: impl Read, start_unix_ns: u64) -> Result<Self> {
+        let mut reader = hound::WavReader::new(wav)?;
         let spec = reader.spec();
-        ensure!(spec.channels > 0 && spec.sample_rate > 0, "{} has no channels or no rate", path.display());
+        ensure!(spec.channels > 0 && spec.sample_rate > 0, "WAV without channels, or without a rate");
         let scale = 0.5_f32.powi(i32::from(spec.bits_per_sample) - 1);
         let samples: Vec<f32> = match spec.sample_format {
             hound::SampleFormat::Float => reader.samples::<f32>().map_while(Result::ok).collect(),
