@@ -27,11 +27,15 @@ const MIN_WINDOW: u64 = 4 * PACKET;
 pub(crate) const MAX_WINDOW: u64 = 1024 * 1024;
 /// What quinn-proto is told; above what its pacer handles, so that it does not pace.
 const NO_LIMIT: u64 = 1 << 40;
-/// A queue that delays voice by more than this is ours to drain. Half the round trip, if that is more: jitter grows with it.
-const QUEUE_DELAY: Duration = Duration::from_millis(30);
-/// How much is kept of the window when packets were lost, and when a queue builds up, in eighths.
+/// A queue that delays datagrams by more than this is ours to drain.
+const QUEUE_DELAY: Duration = Duration::from_millis(10);
+/// A queue shows when the quickest of so many packets of a round trip was slow; a single one is jitter.
+const SAMPLES: u32 = 8;
+/// How much is kept of the window, in eighths: when packets were lost, when a queue builds up, and when it does so for
+/// the first time, half a round trip after the window has doubled.
 const KEEP_AFTER_LOSS: u64 = 5;
 const KEEP_AFTER_DELAY: u64 = 7;
+const KEEP_AFTER_START: u64 = 4;
 
 /// The window that messages may have in flight.
 pub(crate) fn window_of(connection: &Connection) -> u64 {
@@ -54,12 +58,27 @@ struct Bulk {
     acked: u64,
     /// Losses of packets sent before this were answered already.
     loss_answered: Instant,
-    delay_answered: Instant,
+    /// The quickest of the packets that were sent since then and are confirmed, and how many there are.
+    round: Instant,
+    quickest: Duration,
+    samples: u32,
 }
 
 impl Bulk {
     fn new(now: Instant) -> Self {
-        Self { window: INITIAL_WINDOW, slow_start_until: u64::MAX, acked: 0, loss_answered: now, delay_answered: now }
+        Self {
+            window: INITIAL_WINDOW,
+            slow_start_until: u64::MAX,
+            acked: 0,
+            loss_answered: now,
+            round: now,
+            quickest: Duration::MAX,
+            samples: 0,
+        }
+    }
+
+    fn start_round(&mut self, now: Instant) {
+        (self.round, self.quickest, self.samples) = (now, Duration::MAX, 0);
     }
 
     fn shrink(&mut self, keep_eighths: u64) {
@@ -71,11 +90,19 @@ impl Bulk {
 impl Controller for Bulk {
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, _app_limited: bool, rtt: &RttEstimator) {
         self.acked += bytes;
-        let queue = rtt.get().saturating_sub(rtt.min());
-        if queue > QUEUE_DELAY.max(rtt.min() / 2) && sent > self.delay_answered {
-            self.delay_answered = now;
-            self.shrink(KEEP_AFTER_DELAY);
+        if sent < self.round {
+            return;
         }
+        self.samples += 1;
+        self.quickest = self.quickest.min(now.saturating_duration_since(sent));
+        if self.samples < SAMPLES {
+            return;
+        }
+        if self.quickest > rtt.min() + QUEUE_DELAY {
+            let is_start = self.window < self.slow_start_until;
+            self.shrink(if is_start { KEEP_AFTER_START } else { KEEP_AFTER_DELAY });
+        }
+        self.start_round(now);
     }
 
     fn on_end_acks(&mut self, _now: Instant, in_flight: u64, _app_limited: bool, _largest: Option<u64>) {

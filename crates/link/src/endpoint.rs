@@ -18,6 +18,7 @@ use wire::{IdentityKey, datagram::MAX_DATAGRAM};
 
 use crate::{
     ConnectError, Event, Kind, LinkId, SendError, Stats,
+    ids::Ids,
     session::{Events, Own, Session},
     tls::Tls,
     transport::{endpoint_config, transport_config},
@@ -78,6 +79,7 @@ pub struct Transmit {
 pub struct Endpoint {
     quic: Quic,
     tls: Tls,
+    ids: Arc<Ids>,
     accept: Accept,
     own: Own,
     clock: Arc<Clock>,
@@ -100,11 +102,13 @@ impl Endpoint {
         let tls = Tls::new(config.identity);
         let clock = Arc::new(Clock { start: now, millis: AtomicU64::new(0) });
         let server = (config.accept != Accept::None).then(|| server_config(&tls, Kind::Signal, None, &clock));
-        let has_many_links = config.accept == Accept::Signal;
-        let endpoint_config = Arc::new(endpoint_config(config.seed, has_many_links));
+        let ids = Ids::new(config.seed);
+        let kind = if config.accept == Accept::Peer { Kind::Peer } else { Kind::Signal };
+        let endpoint_config = Arc::new(endpoint_config(config.seed, &ids, kind));
         Self {
             quic: Quic::new(endpoint_config, server, false, None),
             tls,
+            ids,
             accept: config.accept,
             own: Own { key: config.identity.key(), proof_key: None },
             clock,
@@ -156,7 +160,7 @@ impl Endpoint {
             return Err(ConnectError::TooMany);
         }
         let mut config = ClientConfig::new(self.tls.client(kind, expect));
-        config.transport_config(transport_config(kind, true));
+        config.transport_config(transport_config(kind, true)).initial_dst_cid_provider(self.ids.initial(kind));
         let connection = self.quic.connect(now, config, to, NO_NAME).map_err(|error| match error {
             quinn_proto::ConnectError::CidsExhausted => ConnectError::TooMany,
             _ => ConnectError::Address(to),

@@ -25,6 +25,8 @@ pub(crate) fn lanes(kind: Kind) -> &'static [u8] {
 pub(crate) struct Outgoing {
     lane: u8,
     stream: Option<StreamId>,
+    /// Whether the stream begins with the lane's number already.
+    is_named: bool,
     waiting: VecDeque<Bytes>,
     bytes: usize,
     refused: bool,
@@ -32,7 +34,8 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     pub(crate) fn all(kind: Kind) -> Vec<Self> {
-        let lane = |&lane| Self { lane, stream: None, waiting: VecDeque::new(), bytes: 0, refused: false };
+        let lane =
+            |&lane| Self { lane, stream: None, is_named: false, waiting: VecDeque::new(), bytes: 0, refused: false };
         lanes(kind).iter().map(lane).collect()
     }
 
@@ -51,7 +54,7 @@ impl Outgoing {
             return Err(SendError::Full);
         }
         let mut frame = Vec::with_capacity(body.len() + 5);
-        if self.stream.is_none() && self.waiting.is_empty() {
+        if !std::mem::replace(&mut self.is_named, true) {
             frame.push(self.lane);
         }
         wire::frame::push_bytes(&mut frame, body);
@@ -62,6 +65,9 @@ impl Outgoing {
 
     /// Hands at most `max` bytes to the connection; says how many it took.
     pub(crate) fn write(&mut self, connection: &mut Connection, mut max: usize) -> usize {
+        if self.waiting.is_empty() || max == 0 {
+            return 0;
+        }
         let Some(stream) = self.stream.or_else(|| self.open(connection)) else { return 0 };
         let mut written = 0;
         while let Some(front) = self.waiting.front_mut().filter(|_| max > 0) {

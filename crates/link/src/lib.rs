@@ -46,6 +46,7 @@
 mod bulk;
 mod endpoint;
 mod event;
+mod ids;
 mod lanes;
 mod proof;
 mod session;
@@ -54,3 +55,4 @@ mod transport;
 
 pub use endpoint::{Accept, Config, Endpoint, MAX_LINKS, Transmit};
 pub use event::{CloseReason, ConnectError, Event, Kind, LinkId, OWN_CODES, SendError, Stats};
+pub use ids::kind;

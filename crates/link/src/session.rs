@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// An incoming link has so long to prove everything, an outgoing one from the end of the handshake on.
-const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
+const PROOF_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What every link of an endpoint needs to know of it.
 pub(crate) struct Own {

@@ -1,8 +1,12 @@
 use std::{sync::Arc, time::Duration};
 
-use quinn_proto::{EndpointConfig, IdleTimeout, RandomConnectionIdGenerator, TransportConfig, VarInt};
+use quinn_proto::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 
-use crate::{Kind, bulk, lanes};
+use crate::{
+    Kind, bulk,
+    ids::{Ids, OwnIds},
+    lanes,
+};
 
 /// Silence that ends a link; also the presence timeout of the rendezvous.
 const IDLE_TIMEOUT: VarInt = VarInt::from_u32(30_000);
@@ -18,11 +22,15 @@ const DATAGRAM_BUFFER: usize = 16 * 1024;
 const SHORT_ID: usize = 3;
 const LONG_ID: usize = 8;
 
-pub(crate) fn endpoint_config(seed: [u8; 32], has_many_links: bool) -> EndpointConfig {
-    let id_len = if has_many_links { LONG_ID } else { SHORT_ID };
+pub(crate) fn endpoint_config(seed: [u8; 32], ids: &Arc<Ids>, kind: Kind) -> EndpointConfig {
+    let ids = Arc::clone(ids);
+    let len = match kind {
+        Kind::Signal => LONG_ID,
+        Kind::Peer => SHORT_ID,
+    };
     let mut config = EndpointConfig::default();
     config
-        .cid_generator(move || Box::new(RandomConnectionIdGenerator::new(id_len)))
+        .cid_generator(move || Box::new(OwnIds { ids: Arc::clone(&ids), kind, len }))
         .max_udp_payload_size(wire::datagram::MAX_DATAGRAM as u16)
         .expect("1280 is in the allowed range")
         .supported_versions(vec![1])
