@@ -31,10 +31,13 @@ const NO_LIMIT: u64 = 1 << 40;
 const QUEUE_DELAY: Duration = Duration::from_millis(10);
 /// A queue shows when the quickest of so many packets of a round trip was slow; a single one is jitter.
 const SAMPLES: u32 = 8;
-/// How much is kept of the window, in eighths: when packets were lost, when a queue builds up, and when it does so for
-/// the first time, half a round trip after the window has doubled.
+/// How much is kept of the window, in eighths. Packets were lost while a queue was there: it is full.
 const KEEP_AFTER_LOSS: u64 = 5;
+/// Packets were lost without a queue: by chance, or by a queue too short to show.
+const KEEP_AFTER_CHANCE: u64 = 7;
+/// A queue builds up.
 const KEEP_AFTER_DELAY: u64 = 7;
+/// It does so for the first time, a round trip after the window has doubled.
 const KEEP_AFTER_START: u64 = 4;
 
 /// The window that messages may have in flight.
@@ -62,6 +65,8 @@ struct Bulk {
     round: Instant,
     quickest: Duration,
     samples: u32,
+    /// Whether the round before showed a queue.
+    has_queue: bool,
 }
 
 impl Bulk {
@@ -74,6 +79,7 @@ impl Bulk {
             round: now,
             quickest: Duration::MAX,
             samples: 0,
+            has_queue: false,
         }
     }
 
@@ -98,7 +104,8 @@ impl Controller for Bulk {
         if self.samples < SAMPLES {
             return;
         }
-        if self.quickest > rtt.min() + QUEUE_DELAY {
+        self.has_queue = self.quickest > rtt.min() + QUEUE_DELAY;
+        if self.has_queue {
             let is_start = self.window < self.slow_start_until;
             self.shrink(if is_start { KEEP_AFTER_START } else { KEEP_AFTER_DELAY });
         }
@@ -121,7 +128,7 @@ impl Controller for Bulk {
         }
         if sent > self.loss_answered {
             self.loss_answered = now;
-            self.shrink(KEEP_AFTER_LOSS);
+            self.shrink(if self.has_queue { KEEP_AFTER_LOSS } else { KEEP_AFTER_CHANCE });
         }
     }
 
@@ -237,8 +244,11 @@ mod tests {
         for lost in 1..10 {
             bulk.on_congestion_event(at(100), at(lost), false, 1200);
         }
-        assert_eq!(bulk.window, INITIAL_WINDOW * KEEP_AFTER_LOSS / 8);
+        assert_eq!(bulk.window, INITIAL_WINDOW * KEEP_AFTER_CHANCE / 8);
+        bulk.has_queue = true;
         bulk.on_congestion_event(at(200), at(101), false, 1200);
+        assert_eq!(bulk.window, INITIAL_WINDOW * KEEP_AFTER_CHANCE / 8 * KEEP_AFTER_LOSS / 8);
+        bulk.on_congestion_event(at(300), at(201), true, 1200);
         assert_eq!(bulk.window, MIN_WINDOW);
     }
 

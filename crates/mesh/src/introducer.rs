@@ -80,13 +80,13 @@ impl Mesh {
                 Output::Send { conn: SELF, message } => self.handle_signal(None, message, now),
                 Output::Send { conn, message } => {
                     let Some(link) = self.introduced(conn) else { continue };
-                    if let Err(error) = self.endpoint.send_message(link, SIGNAL_LANE, &wire::encode(&message)) {
+                    if let Err(error) = self.signals.send_message(link, SIGNAL_LANE, &wire::encode(&message)) {
                         tracing::debug!(%error, "a signalling message was not sent");
                     }
                 }
                 Output::Close { conn, why } => {
                     if let Some(link) = self.introduced(conn) {
-                        self.endpoint.close(link, why.code(), &why.to_string(), now);
+                        self.signals.close(link, why.code(), &why.to_string(), now);
                     }
                 }
             }
@@ -97,14 +97,10 @@ impl Mesh {
         self.introducer.as_ref()?.links.get(&conn).copied()
     }
 
-    pub(crate) fn is_introduced(&self, link: LinkId) -> bool {
-        self.introduced(conn(link)).is_some()
-    }
-
     /// Somebody asks this member as it would ask a rendezvous.
     pub(crate) fn handle_asker(&mut self, link: LinkId, event: link::Event, now: Instant) {
         let exporter = match &event {
-            link::Event::Connected { key, .. } => self.endpoint.export(link, signal::JOIN_EXPORTER, &key.0),
+            link::Event::Connected { key, .. } => self.signals.export(link, signal::JOIN_EXPORTER, &key.0),
             _ => None,
         };
         let Some(introducer) = &mut self.introducer else { return };

@@ -6,7 +6,7 @@ use std::{
 
 use bytes::Bytes;
 use identity::ChannelSecret;
-use link::LinkId;
+use link::{Kind, LinkId};
 use wire::{
     IdentityKey, MessageId, PeerTag,
     agent::{Delivery, Path, PeerStatus, Peers},
@@ -32,7 +32,10 @@ pub(crate) const CLOSE_REPLACED: u32 = 1;
 pub struct Mesh {
     pub(crate) config: Config,
     pub(crate) secret: Option<ChannelSecret>,
-    pub(crate) endpoint: link::Endpoint,
+    /// Sessions with the rendezvous, or of those who ask this member as one.
+    pub(crate) signals: link::Endpoint,
+    /// Sessions with peers.
+    pub(crate) sessions: link::Endpoint,
     pub(crate) paths: punch::Agent,
     pub(crate) signalling: State,
     pub(crate) retry: Retry,
@@ -50,8 +53,12 @@ pub struct Mesh {
 impl Mesh {
     /// Starts to join at once: the first datagrams are ready to be taken.
     pub fn new(config: Config, now: Instant) -> Self {
-        let accept = if config.introduce { link::Accept::Both } else { link::Accept::Peer };
-        let endpoint = link::Endpoint::new(link::Config { identity: &config.identity, seed: config.seed, accept }, now);
+        let accept = if config.introduce { link::Accept::Signal } else { link::Accept::None };
+        let endpoint = |accept, purpose: u8| {
+            let seed = config.seed.map(|byte| byte ^ purpose);
+            link::Endpoint::new(link::Config { identity: &config.identity, seed, accept }, now)
+        };
+        let (signals, sessions) = (endpoint(accept, 0), endpoint(link::Accept::Peer, 1));
         let punch_seed = u64::from_le_bytes(std::array::from_fn(|i| config.seed[i] ^ config.seed[i + 8]));
         let mut paths = punch::Agent::new(punch_seed);
         if config.allow_loopback {
@@ -60,7 +67,8 @@ impl Mesh {
         let mut mesh = Self {
             config,
             secret: None,
-            endpoint,
+            signals,
+            sessions,
             paths,
             signalling: State::Waiting { until: now },
             retry: Retry::default(),
@@ -102,7 +110,7 @@ impl Mesh {
     }
 
     fn status(&self, peer: &Peer) -> PeerStatus {
-        let rtt = peer.link.filter(|_| peer.secure).and_then(|link| self.endpoint.stats(link)).map(|stats| stats.rtt);
+        let rtt = peer.link.filter(|_| peer.secure).and_then(|link| self.sessions.stats(link)).map(|stats| stats.rtt);
         PeerStatus {
             tag: peer.tag,
             name: peer.name.clone(),
@@ -157,12 +165,12 @@ impl Mesh {
     /// Takes a datagram from the socket; what is nobody's or a stranger's gets silence.
     pub fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
         match datagram::protocol(datagram) {
-            Some(Protocol::Quic) => match self.paths.peer_at(from) {
-                Some(tag) if from != self.config.server => {
-                    self.endpoint.handle_datagram(peer::virtual_addr(tag), datagram, now);
+            Some(Protocol::Quic) => match (link::kind(datagram), self.paths.peer_at(from)) {
+                (Some(Kind::Signal), _) if from == self.config.server || self.introducer.is_some() => {
+                    self.signals.handle_datagram(from, datagram, now);
                 }
-                _ if from == self.config.server || self.introducer.is_some() => {
-                    self.endpoint.handle_datagram(from, datagram, now);
+                (Some(Kind::Peer), Some(tag)) => {
+                    self.sessions.handle_datagram(peer::virtual_addr(tag), datagram, now);
                 }
                 _ => tracing::trace!(%from, "ignored a session packet from an address that passed no check"),
             },
@@ -177,7 +185,8 @@ impl Mesh {
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.endpoint.handle_timeout(now);
+        self.signals.handle_timeout(now);
+        self.sessions.handle_timeout(now);
         self.paths.handle_timeout(now);
         if self.signalling.poll_timeout().is_some_and(|until| until <= now) {
             self.signalling_timed_out(now);
@@ -198,7 +207,8 @@ impl Mesh {
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         let reopen = self.peers.values().filter_map(|peer| peer.reopen_at).min();
         [
-            self.endpoint.poll_timeout(),
+            self.signals.poll_timeout(),
+            self.sessions.poll_timeout(),
             self.paths.poll_timeout(),
             self.signalling.poll_timeout(),
             self.deliveries.poll_timeout(),
@@ -219,11 +229,12 @@ impl Mesh {
             if let Some(check) = self.paths.poll_transmit() {
                 return Some(Transmit { to: check.to, payload: check.payload.into() });
             }
-            let packet = self.endpoint.poll_transmit(now)?;
-            let payload = Bytes::from(packet.payload);
-            match peer::tag_at(packet.to) {
-                None => return Some(Transmit { to: packet.to, payload }),
-                Some(tag) => self.route(tag, payload, now),
+            if let Some(packet) = self.signals.poll_transmit(now) {
+                return Some(Transmit { to: packet.to, payload: packet.payload.into() });
+            }
+            let packet = self.sessions.poll_transmit(now)?;
+            if let Some(tag) = peer::tag_at(packet.to) {
+                self.route(tag, packet.payload.into(), now);
             }
         }
     }
@@ -260,7 +271,7 @@ impl Mesh {
             let Some(link) = self.peers.get(&tag).filter(|peer| peer.secure).and_then(|peer| peer.link) else {
                 continue;
             };
-            if let Err(error) = self.endpoint.send_datagram(link, datagram.clone()) {
+            if let Err(error) = self.sessions.send_datagram(link, datagram.clone()) {
                 tracing::debug!(%tag, %error, "a voice packet was not sent");
             }
         }
@@ -309,14 +320,17 @@ impl Mesh {
     pub fn leave(&mut self, now: Instant) {
         self.close_introducer(now);
         self.signalling = State::Ended;
-        self.endpoint.close_all(CLOSE_LEFT, "left", now);
+        self.signals.close_all(CLOSE_LEFT, "left", now);
+        self.sessions.close_all(CLOSE_LEFT, "left", now);
     }
 
     /// Takes over what the cores below have to say, until they are quiet.
     pub(crate) fn settle(&mut self, now: Instant) {
         loop {
-            if let Some((link, event)) = self.endpoint.poll_event() {
-                self.handle_link_event(link, event, now);
+            if let Some((link, event)) = self.signals.poll_event() {
+                self.handle_signals_event(link, event, now);
+            } else if let Some((link, event)) = self.sessions.poll_event() {
+                self.handle_session_event(link, event, now);
             } else if let Some(event) = self.paths.poll_event() {
                 self.handle_path_event(event, now);
             } else {
@@ -362,20 +376,20 @@ impl Mesh {
         self.events.push_back(Event::Path { tag, path, addr, kind, rtt, since_known, why });
     }
 
-    fn handle_link_event(&mut self, link: LinkId, event: link::Event, now: Instant) {
+    fn handle_signals_event(&mut self, link: LinkId, event: link::Event, now: Instant) {
         if self.signalling.link() == Some(link) {
-            return self.handle_server_event(link, event, now);
+            self.handle_server_event(link, event, now);
+        } else {
+            self.handle_asker(link, event, now);
         }
-        if let link::Event::Connected { from, incoming, kind, .. } = &event {
-            match (kind, peer::tag_at(*from)) {
-                (link::Kind::Peer, Some(tag)) => self.session_secured(tag, link, *incoming, now),
-                (link::Kind::Signal, _) => self.handle_asker(link, event, now),
-                (link::Kind::Peer, None) => {}
-            }
-            return;
-        }
-        if self.is_introduced(link) {
-            return self.handle_asker(link, event, now);
+    }
+
+    fn handle_session_event(&mut self, link: LinkId, event: link::Event, now: Instant) {
+        if let link::Event::Connected { from, incoming, .. } = event {
+            return match peer::tag_at(from) {
+                Some(tag) => self.session_secured(tag, link, incoming, now),
+                None => self.sessions.close(link, CLOSE_LEFT, "unknown peer", now),
+            };
         }
         let Some(tag) = self.links.get(&link).copied() else { return };
         match event {
@@ -416,7 +430,7 @@ impl Mesh {
         let Some(peer) = self.peers.get_mut(&tag) else { return };
         let Some(link) = peer.link.filter(|_| peer.secure) else { return };
         while let Some(message) = peer.outbox.front() {
-            match self.endpoint.send_message(link, Lane::Text as u8, message) {
+            match self.sessions.send_message(link, Lane::Text as u8, message) {
                 Ok(()) => peer.outbox.pop_front(),
                 Err(link::SendError::Full) => return,
                 Err(error) => {
@@ -431,7 +445,7 @@ impl Mesh {
 impl Mesh {
     fn connect_to_server(&mut self, now: Instant) {
         self.events.push_back(Event::Server(ServerEvent::Connecting));
-        match self.endpoint.connect(link::Kind::Signal, self.config.server, self.config.server_key, now) {
+        match self.signals.connect(Kind::Signal, self.config.server, self.config.server_key, now) {
             Ok(link) => self.signalling = State::Connecting { link, until: now + CONNECT_TIMEOUT },
             Err(error) => self.server_lost(error.to_string(), now),
         }
@@ -442,7 +456,7 @@ impl Mesh {
             return self.connect_to_server(now);
         }
         if let Some(link) = self.signalling.link() {
-            self.endpoint.close(link, CLOSE_LEFT, "no answer", now);
+            self.signals.close(link, CLOSE_LEFT, "no answer", now);
         }
         self.server_lost(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()), now);
     }

@@ -25,13 +25,13 @@ const MAX_PEERS: usize = 64;
 
 impl Mesh {
     pub(crate) fn say(&mut self, link: LinkId, message: &ToServer) {
-        if let Err(error) = self.endpoint.send_message(link, SIGNAL_LANE, &wire::encode(message)) {
+        if let Err(error) = self.signals.send_message(link, SIGNAL_LANE, &wire::encode(message)) {
             tracing::debug!(%error, "a signalling message was not sent");
         }
     }
 
     pub(crate) fn join(&mut self, link: LinkId, now: Instant) {
-        let exporter = self.endpoint.export(link, signal::JOIN_EXPORTER, &self.key().0);
+        let exporter = self.signals.export(link, signal::JOIN_EXPORTER, &self.key().0);
         let Some(join) = exporter.and_then(|exporter| self.join_request(&exporter)) else { return };
         self.signalling = State::Joining { link, until: now + CONNECT_TIMEOUT };
         self.say(link, &join);
@@ -41,7 +41,7 @@ impl Mesh {
     pub(crate) fn join_request(&mut self, exporter: &[u8; 32]) -> Option<ToServer> {
         let (secret, server) = (self.secret.as_ref()?, self.config.server_key?);
         let me = self.key();
-        self.endpoint.set_proof_key(secret.proof_key());
+        self.sessions.set_proof_key(secret.proof_key());
         let statement = identity::join_statement(&server, &self.config.channel, exporter, &me);
         let needs_proof = !matches!(self.config.secret, Secret::Open);
         Some(ToServer::Join(Join {
@@ -76,7 +76,7 @@ impl Mesh {
             ToMember::Refused(refusal) => {
                 self.signalling = State::Ended;
                 if let Some(link) = link {
-                    self.endpoint.close(link, CLOSE_LEFT, "refused", now);
+                    self.signals.close(link, CLOSE_LEFT, "refused", now);
                 }
                 self.events.push_back(Event::Server(ServerEvent::Refused(refusal)));
             }
@@ -180,7 +180,7 @@ impl Mesh {
                 reopen_at: None,
             },
         );
-        self.endpoint.expect(peer::virtual_addr(tag), member.key);
+        self.sessions.expect(peer::virtual_addr(tag), member.key);
         self.open_session(tag, now);
     }
 
@@ -192,7 +192,7 @@ impl Mesh {
         if me < peer.key || peer.link.is_some() {
             return;
         }
-        match self.endpoint.connect(link::Kind::Peer, peer.virtual_addr(), Some(peer.key), now) {
+        match self.sessions.connect(link::Kind::Peer, peer.virtual_addr(), Some(peer.key), now) {
             Ok(link) => {
                 peer.link = Some(link);
                 self.links.insert(link, tag);
@@ -206,11 +206,11 @@ impl Mesh {
 
     pub(crate) fn session_secured(&mut self, tag: PeerTag, link: LinkId, incoming: bool, now: Instant) {
         let Some(peer) = self.peers.get_mut(&tag) else {
-            return self.endpoint.close(link, CLOSE_LEFT, "unknown peer", now);
+            return self.sessions.close(link, CLOSE_LEFT, "unknown peer", now);
         };
         if let Some(old) = peer.link.replace(link).filter(|old| *old != link) {
             self.links.remove(&old);
-            self.endpoint.close(old, CLOSE_REPLACED, "replaced by a newer session", now);
+            self.sessions.close(old, CLOSE_REPLACED, "replaced by a newer session", now);
         }
         tracing::debug!(%tag, incoming, "session is up");
         peer.secure = true;
@@ -267,9 +267,9 @@ impl Mesh {
         let Some(peer) = self.peers.remove(&tag) else { return };
         if let Some(link) = peer.link {
             self.links.remove(&link);
-            self.endpoint.close(link, CLOSE_LEFT, "removed", now);
+            self.sessions.close(link, CLOSE_LEFT, "removed", now);
         }
-        self.endpoint.unexpect(peer.virtual_addr());
+        self.sessions.unexpect(peer.virtual_addr());
         self.paths.remove_peer(tag);
         self.events.push_back(Event::Left { tag, name: peer.name, why: why.to_owned() });
     }
