@@ -93,7 +93,7 @@ mod tests {
     fn a_key_file_that_is_none_is_told() {
         let temp = tempfile::tempdir().unwrap();
         edge::secret_file::write_private(&temp.path().join("identity"), b"nonsense").unwrap();
-        let error = identity(temp.path()).err().expect("no identity");
+        let error = identity(temp.path()).unwrap_err();
         assert_eq!(edge::code_of(&error), Exit::Data);
     }
 }
