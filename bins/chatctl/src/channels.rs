@@ -1,0 +1,226 @@
+//! `chatctl channels`: the channels of a rendezvous, over its HTTP interface.
+
+use std::io::Write;
+
+use anyhow::{Context, anyhow};
+use edge::{Common, Exit, InviteLink, KnownServers, Remote, ServerAddr, Settings, WithExit, secret_file};
+use identity::{ChannelSecret, InviteSecret};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use unicode_normalization::UnicodeNormalization;
+use wire::IdentityKey;
+
+use crate::{
+    args::{ChannelCommand, Channels, Create, Delete, Kind},
+    http::Api,
+    oneshot::print,
+    owners, render,
+};
+
+/// A channel as the rendezvous tells of it.
+#[derive(Debug, Deserialize, Serialize)]
+struct Channel {
+    name: String,
+    kind: String,
+    #[serde(default)]
+    kept: bool,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    author: String,
+    #[serde(default)]
+    members: u64,
+    /// Seconds since 1970.
+    #[serde(default)]
+    created_at: Option<u64>,
+}
+
+/// A page of channels.
+#[derive(Deserialize)]
+struct Page {
+    channels: Vec<Channel>,
+    #[serde(default)]
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Created {
+    channel: Channel,
+    capability: String,
+}
+
+/// Which rendezvous it is.
+#[derive(Deserialize)]
+struct Server {
+    key: String,
+    udp_port: u16,
+}
+
+/// Runs `chatctl channels`.
+pub(crate) fn run(args: &Channels, common: &Common) -> anyhow::Result<()> {
+    let api = Api::new(server(args)?)?;
+    match &args.command {
+        ChannelCommand::List => list(&api, common),
+        ChannelCommand::Create(args) => create(args, &api, common),
+        ChannelCommand::Delete(args) => delete(args, &api, common),
+    }
+}
+
+fn server(args: &Channels) -> anyhow::Result<ServerAddr> {
+    if let Some(url) = &args.http {
+        if url.starts_with("https://") {
+            return Err(anyhow!("chatctl speaks plain http only: {url}")).exit(Exit::Usage);
+        }
+        let url = if url.starts_with("http://") { url.clone() } else { format!("http://{url}") };
+        return edge::parse_server(&url).context("--http").exit(Exit::Usage);
+    }
+    let kept = || Ok::<_, anyhow::Error>(Settings::load()?.server);
+    let server = args.server.clone().map_or_else(kept, |server| Ok(Some(server)))?;
+    let server = server.context("say which rendezvous with --http URL or --server HOST").exit(Exit::Usage)?;
+    edge::parse_server(&server).exit(Exit::Usage)
+}
+
+fn list(api: &Api, common: &Common) -> anyhow::Result<()> {
+    let mut channels: Vec<Channel> = Vec::new();
+    let mut path = "/api/channels".to_owned();
+    loop {
+        let page: Page = api.fetch(&path)?;
+        let is_last = page.channels.is_empty();
+        channels.extend(page.channels);
+        match page.next {
+            Some(next) if !is_last => path = format!("/api/channels?after={}", edge::percent_encode(&next)),
+            _ => break,
+        }
+    }
+    if common.json {
+        return channels.iter().try_for_each(|channel| print(&render::line(channel)?));
+    }
+    let row = |channel: Channel| {
+        let [name, kind, author, description] =
+            [channel.name, channel.kind, channel.author, channel.description].map(|text| Remote(text).show());
+        [name, kind, channel.members.to_string(), author, description]
+    };
+    print(&render::table(["NAME", "KIND", "MEMBERS", "AUTHOR", "DESCRIPTION"], channels.into_iter().map(row)))
+}
+
+fn create(args: &Create, api: &Api, common: &Common) -> anyhow::Result<()> {
+    // The rendezvous keeps names in this form, and a password's key depends on the name.
+    let name: String = args.name.trim().nfc().collect();
+    let author = match &args.author {
+        Some(author) => author.clone(),
+        None => Settings::load()?.name.unwrap_or_default(),
+    };
+    let access = Access::make(args, &name, api)?;
+    owners::prepare()?;
+    let mut wanted = json!({
+        "name": name, "kind": args.kind.name(), "description": args.description, "author": author,
+    });
+    if let Some(key) = access.join_key {
+        wanted["join_key"] = json!(key.to_string());
+    }
+    let created: Created = api.create("/api/channels", &wanted)?;
+    owners::keep(api.server(), &created.channel.name, &created.capability)?;
+    if created.channel.name != name {
+        let theirs = Remote(&created.channel.name).show();
+        return Err(anyhow!("the rendezvous calls the channel {theirs}; delete it, and create it under that name"))
+            .exit(Exit::Protocol);
+    }
+    tell(args, &created, access.invite, api, common)
+}
+
+/// What lets people into a channel.
+struct Access {
+    join_key: Option<IdentityKey>,
+    invite: Option<InviteSecret>,
+}
+
+impl Access {
+    fn make(args: &Create, name: &str, api: &Api) -> anyhow::Result<Self> {
+        if args.kind != Kind::Password && (args.password_file.is_some() || args.password_fd.is_some()) {
+            return Err(anyhow!("only a channel of --kind password has a password")).exit(Exit::Usage);
+        }
+        if args.kind != Kind::Invite && args.invite_file.is_some() {
+            return Err(anyhow!("only a channel of --kind invite has an invitation")).exit(Exit::Usage);
+        }
+        match args.kind {
+            Kind::Open => Ok(Self { join_key: None, invite: None }),
+            Kind::Password => {
+                let password = match (&args.password_file, args.password_fd) {
+                    (Some(path), _) => secret_file::read(path)?,
+                    (None, Some(fd)) => secret_file::read_fd(fd)?,
+                    (None, None) => {
+                        return Err(anyhow!("give the password with --password-file or --password-fd"))
+                            .exit(Exit::Usage);
+                    }
+                };
+                let password = secret_file::first_line(&password);
+                if password.is_empty() {
+                    return Err(anyhow!("the password is empty")).exit(Exit::Data);
+                }
+                let secret = ChannelSecret::from_password(&server_key(api)?, name, password)
+                    .context("make the channel's secret from the password")
+                    .exit(Exit::Data)?;
+                Ok(Self { join_key: Some(secret.join_key().key()), invite: None })
+            }
+            Kind::Invite => {
+                let invite = InviteSecret::generate();
+                let join_key = ChannelSecret::from_invite(&invite).join_key().key();
+                Ok(Self { join_key: Some(join_key), invite: Some(invite) })
+            }
+        }
+    }
+}
+
+/// The key of the rendezvous: the one it showed to `puncher` before, if it did.
+fn server_key(api: &Api) -> anyhow::Result<IdentityKey> {
+    let told: Server = api.fetch("/api/server")?;
+    let key = told.key.parse().context("the key that the rendezvous shows").exit(Exit::Protocol)?;
+    let signalling = ServerAddr { port: told.udp_port, ..api.server().clone() };
+    KnownServers::of_user()?.check(&signalling, &key)?;
+    Ok(key)
+}
+
+/// Prints what was made: the invitation if there is one, else the name.
+fn tell(
+    args: &Create,
+    created: &Created,
+    invite: Option<InviteSecret>,
+    api: &Api,
+    common: &Common,
+) -> anyhow::Result<()> {
+    let name = &created.channel.name;
+    let link = invite.map(|secret| {
+        let secret = secret.to_text().to_string();
+        InviteLink { server: api.server().clone(), channel: name.clone(), secret }.to_text()
+    });
+    if let (Some(path), Some(link)) = (&args.invite_file, &link) {
+        secret_file::write_private(path, format!("{link}\n").as_bytes())?;
+    }
+    let shown = link.filter(|_| args.invite_file.is_none());
+    if common.json {
+        let mut line = json!({ "v": 1, "type": "created", "channel": created.channel });
+        if let Some(link) = shown {
+            line["invite"] = json!(link);
+        }
+        return print(&render::line(&line)?);
+    }
+    if shown.is_some() && !common.quiet {
+        let note = "chatctl: who has this link can join; send it to those you mean, and to nobody else";
+        writeln!(std::io::stderr(), "{note}").context("write to stderr").exit(Exit::Io)?;
+    }
+    match shown {
+        Some(link) => print(&link),
+        None => print(&Remote(name).show()),
+    }
+}
+
+fn delete(args: &Delete, api: &Api, common: &Common) -> anyhow::Result<()> {
+    let name: String = args.name.trim().nfc().collect();
+    let capability = match &args.capability_file {
+        Some(path) => secret_file::first_line(&secret_file::read(path)?).to_owned(),
+        None => owners::find(api.server(), &name)?,
+    };
+    api.delete(&format!("/api/channels/{}", edge::percent_encode(&name)), &capability)?;
+    owners::forget(api.server(), &name)?;
+    if common.json { print(&render::line(&json!({ "v": 1, "type": "deleted", "name": name }))?) } else { Ok(()) }
+}

@@ -1,0 +1,76 @@
+//! Where a chat shows what happens: above the line being typed, or plainly on stdout and stderr.
+
+use std::{
+    io::{IsTerminal, Write},
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::Context;
+use edge::{Common, Exit, WithExit};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustyline::{DefaultEditor, ExternalPrinter};
+
+use crate::{
+    oneshot::print,
+    render::{self, Style},
+    room::Entry,
+};
+
+/// Ends bracketed paste, which the line editor switches on.
+const PASTE_OFF: &[u8] = b"\x1b[?2004l";
+
+/// Where things are shown.
+pub(crate) enum Screen {
+    /// Above the line being typed.
+    Line { printer: Mutex<Box<dyn ExternalPrinter + Send>>, style: Style, before: Box<Termios> },
+    /// Texts on stdout, status on stderr; or everything on stdout as JSON.
+    Plain { json: bool, quiet: bool },
+}
+
+impl Screen {
+    /// A line editor and the screen above it, if there is a terminal that can do that; else a plain screen.
+    pub(crate) fn open(common: &Common) -> anyhow::Result<(Option<DefaultEditor>, Self)> {
+        let plain = Self::Plain { json: common.json, quiet: common.quiet };
+        if common.json || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+            return Ok((None, plain));
+        }
+        let before = Box::new(tcgetattr(rustix::stdio::stdin()).context("ask the terminal for its settings")?);
+        let mut editor = DefaultEditor::new().context("start the line editor")?;
+        let Ok(printer) = editor.create_external_printer() else { return Ok((None, plain)) };
+        let style =
+            if std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty()) { Style::Plain } else { Style::Ansi };
+        Ok((Some(editor), Self::Line { printer: Mutex::new(Box::new(printer)), style, before }))
+    }
+
+    /// Shows what happened.
+    pub(crate) fn show(&self, entry: &Entry) -> anyhow::Result<()> {
+        match self {
+            Self::Line { style, .. } => self.say(&render::entry(entry, *style)),
+            Self::Plain { json: true, .. } => print(&render::line(&render::entry_json(entry))?),
+            Self::Plain { .. } if matches!(entry, Entry::Message { .. }) => print(&render::entry(entry, Style::Plain)),
+            Self::Plain { .. } => self.say(&render::entry(entry, Style::Plain)),
+        }
+    }
+
+    /// Shows lines that are safe to show already and are not part of the data.
+    pub(crate) fn say(&self, text: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Line { printer, .. } => {
+                let mut printer = printer.lock().unwrap_or_else(PoisonError::into_inner);
+                printer.print(format!("{text}\n")).context("write to the terminal").exit(Exit::Io)
+            }
+            Self::Plain { quiet: true, .. } => Ok(()),
+            Self::Plain { .. } => writeln!(std::io::stderr(), "{text}").context("write to stderr").exit(Exit::Io),
+        }
+    }
+
+    /// Gives the terminal back as it was; for ends that the line editor does not see.
+    pub(crate) fn restore(&self) {
+        if let Self::Line { before, .. } = self {
+            let mut stdout = std::io::stdout();
+            // The terminal may be gone, which is why the program ends.
+            let _ = stdout.write_all(PASTE_OFF).and_then(|()| stdout.write_all(b"\r\n")).and_then(|()| stdout.flush());
+            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, before);
+        }
+    }
+}
