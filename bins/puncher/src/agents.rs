@@ -115,10 +115,6 @@ impl Agents {
         self.clients.get(&token)?.lane()
     }
 
-    pub(crate) fn has_lane(&self, lane: Lane) -> bool {
-        self.clients.values().any(|client| client.lane() == Some(lane))
-    }
-
     /// Reads and writes what can be; returns whether the client is still there.
     pub(crate) fn progress(&mut self, token: Token, registry: &Registry) -> bool {
         let Some(client) = self.clients.get_mut(&token) else { return false };

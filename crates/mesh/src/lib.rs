@@ -23,6 +23,7 @@ mod member;
 mod peer;
 mod roster;
 mod signalling;
+mod traffic;
 
 pub use config::{Config, Secret};
 pub use event::{Event, ServerEvent, Transmit};

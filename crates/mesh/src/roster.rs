@@ -1,6 +1,9 @@
 //! Who is in the channel, as the rendezvous tells it, and the sessions that follow from it.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use link::{CloseReason, LinkId};
 use wire::{
@@ -143,13 +146,23 @@ impl Mesh {
     }
 
     fn candidates(&self, member: &Member, card: &Card) -> Vec<Candidate> {
-        let observed =
-            member.observed.iter().map(|addr| Candidate { addr: *addr, kind: CandidateKind::ServerReflexive });
-        // Who is asked as the rendezvous and sits in the channel as well is where it was asked.
-        let is_server = self.config.server_key == Some(member.key);
-        let asked = is_server.then_some(Candidate { addr: self.config.server, kind: CandidateKind::ServerReflexive });
-        let observed = asked.into_iter().chain(observed.filter(|_| !is_server));
+        let observed = member.observed.iter().map(|addr| self.seen_from_here(member, *addr));
+        let observed = observed.map(|addr| Candidate { addr, kind: CandidateKind::ServerReflexive });
         observed.chain(card.candidates.iter().copied()).take(2 * signal::MAX_CANDIDATES).collect()
+    }
+
+    /// Where a member is that the rendezvous sees at `observed`.
+    fn seen_from_here(&self, member: &Member, observed: SocketAddr) -> SocketAddr {
+        let server = self.config.server;
+        if self.config.server_key == Some(member.key) {
+            // The rendezvous itself is a member: it is where it was asked.
+            server
+        } else if observed.ip().is_loopback() && !server.ip().is_loopback() {
+            // The member runs on the rendezvous' own machine, so it is at the rendezvous' address, by any other port.
+            SocketAddr::new(server.ip(), observed.port())
+        } else {
+            observed
+        }
     }
 
     fn add_peer(&mut self, member: Member, card: &Card, candidates: &[Candidate], now: Instant) {

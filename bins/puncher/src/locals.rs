@@ -1,0 +1,98 @@
+//! What local programs ask of the loop, and what they are told.
+
+use std::time::Instant;
+
+use mio::Token;
+use wire::{
+    agent::{FromPuncher, Opened, ToPuncher, VoiceRecord},
+    peer::{Keeper, Lane},
+};
+
+use crate::driver::{Driver, Ending};
+
+impl Driver {
+    pub(crate) fn handle_client(&mut self, token: Token) {
+        let registry = self.parts.poll.registry();
+        let alive = self.parts.agents.progress(token, registry);
+        while let Some(record) = self.parts.agents.next_record(token, self.parts.poll.registry()) {
+            self.handle_record(token, record);
+            self.drain();
+        }
+        if !alive && self.parts.pipe == Some(token) {
+            self.end(Ok(Ending::Asked));
+        }
+    }
+
+    fn handle_record(&mut self, token: Token, record: ToPuncher) {
+        let now = Instant::now();
+        match (record, self.parts.agents.lane(token)) {
+            (ToPuncher::Open { version, lane, program }, None) => self.open_lane(token, version, lane, &program, now),
+            (ToPuncher::Voice(VoiceRecord { peers, packet }), Some(Lane::Voice)) => {
+                self.parts.mesh.send_voice(&peers, &packet, now);
+            }
+            (ToPuncher::Text { id, to, body }, Some(Lane::Text)) if body.len() <= wire::peer::MAX_TEXT => {
+                self.parts.mesh.send_text(id, &to, body, now);
+            }
+            (ToPuncher::Local(local), Some(_)) => {
+                let record = FromPuncher::Local(local);
+                self.parts.agents.broadcast(&record, self.parts.poll.registry(), |other, _| other != token);
+            }
+            (ToPuncher::Leave, Some(_)) => self.end(Ok(Ending::Asked)),
+            (_, lane) => {
+                let what = lane.map_or("a lane has to be opened first".to_owned(), |lane| {
+                    format!("this record does not belong on a {lane:?} lane")
+                });
+                self.parts.agents.send(token, &FromPuncher::Refused(what), self.parts.poll.registry());
+            }
+        }
+    }
+
+    fn open_lane(&mut self, token: Token, version: u16, lane: Lane, program: &str, now: Instant) {
+        let registry = self.parts.poll.registry();
+        if version != wire::VERSION {
+            let why = format!("this puncher speaks version {} of the agent protocol, not {version}", wire::VERSION);
+            self.parts.agents.send(token, &FromPuncher::Refused(why), registry);
+            return;
+        }
+        tracing::debug!(?token, ?lane, program, "a local program opened a lane");
+        self.parts.agents.open(token, lane);
+        let opened = FromPuncher::Opened(Opened {
+            version: wire::VERSION,
+            channel: self.parts.channel.clone(),
+            name: self.parts.name.clone(),
+            key: self.parts.mesh.key(),
+        });
+        self.parts.agents.send(token, &opened, registry);
+        self.introduce(token);
+        if lane == Lane::Text {
+            self.hand_over_held(token, now);
+        }
+    }
+
+    /// Tells a program of everybody who is there.
+    pub(crate) fn introduce(&mut self, token: Token) {
+        for status in self.parts.mesh.peers().collect::<Vec<_>>() {
+            self.parts.agents.send(token, &FromPuncher::Peer(status), self.parts.poll.registry());
+        }
+        let server = self.server.clone();
+        self.parts.agents.send(token, &server, self.parts.poll.registry());
+    }
+
+    fn hand_over_held(&mut self, token: Token, now: Instant) {
+        while let Some(text) = self.held.pop() {
+            let (tag, id) = (text.from, text.id);
+            self.parts.agents.send(token, &text.into_record(), self.parts.poll.registry());
+            self.parts.mesh.acknowledge(tag, id, Keeper::Chat, now);
+        }
+    }
+
+    pub(crate) fn tell_all(&mut self, record: &FromPuncher) {
+        self.parts.agents.broadcast(record, self.parts.poll.registry(), |_, _| true);
+    }
+
+    pub(crate) fn tell_peer_status(&mut self, tag: wire::PeerTag) {
+        if let Some(status) = self.parts.mesh.peer(tag) {
+            self.tell_all(&FromPuncher::Peer(status));
+        }
+    }
+}

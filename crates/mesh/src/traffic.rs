@@ -1,0 +1,116 @@
+//! What members say to each other: voice packets, texts, and what became of the texts.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use wire::{
+    MessageId, PeerTag,
+    agent::{Delivery, Peers},
+    peer::{Keeper, Lane, Text},
+};
+
+use crate::{Event, Mesh, peer::OUTBOX_HIGH_WATER};
+
+impl Mesh {
+    /// Sends a voice packet; peers without a session miss it, as they would miss it on the wire.
+    pub fn send_voice(&mut self, to: &Peers, packet: &[u8], now: Instant) {
+        let mut datagram = Vec::with_capacity(1 + packet.len());
+        datagram.push(Lane::Voice as u8);
+        datagram.extend_from_slice(packet);
+        let datagram = Bytes::from(datagram);
+        for tag in self.addressed(to) {
+            let Some(link) = self.peers.get(&tag).filter(|peer| peer.secure).and_then(|peer| peer.link) else {
+                continue;
+            };
+            if let Err(error) = self.sessions.send_datagram(link, datagram.clone()) {
+                tracing::debug!(%tag, %error, "a voice packet was not sent");
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Sends a text; an [`Event::Delivery`] follows for each addressed peer, then [`Event::Settled`].
+    pub fn send_text(&mut self, id: MessageId, to: &Peers, body: Vec<u8>, now: Instant) {
+        let direct = !matches!(to, Peers::All);
+        let tags = self.addressed(to);
+        let message = wire::encode(&Text::Message { id, direct, body });
+        self.deliveries.start(id, tags.iter().copied().collect(), now);
+        for tag in tags {
+            match self.peers.get_mut(&tag) {
+                Some(peer) => peer.outbox.push_back(message.clone()),
+                None => self.settle_delivery(id, tag, Delivery::Unknown),
+            }
+            self.flush_outbox(tag);
+        }
+        self.settle(now);
+    }
+
+    /// Tells the sender of a text that it is kept.
+    pub fn acknowledge(&mut self, tag: PeerTag, id: MessageId, by: Keeper, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&tag) {
+            peer.outbox.push_back(wire::encode(&Text::Ack { id, by }));
+        }
+        self.flush_outbox(tag);
+        self.settle(now);
+    }
+
+    /// Whether local programs should wait before they send more text.
+    pub fn is_text_backlogged(&self) -> bool {
+        self.peers.values().any(|peer| peer.outbox_bytes() > OUTBOX_HIGH_WATER)
+    }
+
+    fn addressed(&self, to: &Peers) -> Vec<PeerTag> {
+        match to {
+            Peers::All => self.peers.keys().copied().collect(),
+            Peers::One(tag) => vec![*tag],
+            Peers::Some(tags) => tags.clone(),
+        }
+    }
+
+    pub(crate) fn settle_delivery(&mut self, id: MessageId, tag: PeerTag, outcome: Delivery) {
+        if self.deliveries.settle(id, tag) {
+            let name = self.peers.get(&tag).map(|peer| peer.name.clone()).unwrap_or_default();
+            self.events.push_back(Event::Delivery { id, tag, name, outcome });
+        }
+    }
+
+    pub(crate) fn handle_voice(&mut self, tag: PeerTag, bytes: Bytes, now: Instant) {
+        self.note_heard(tag, now);
+        if bytes.first() == Some(&(Lane::Voice as u8)) {
+            self.events.push_back(Event::Voice { tag, packet: bytes.slice(1..) });
+        }
+    }
+
+    fn note_heard(&mut self, tag: PeerTag, now: Instant) {
+        if let Some(addr) = self.paths.route(tag) {
+            self.paths.note_received(tag, addr, now);
+        }
+    }
+
+    pub(crate) fn handle_message(&mut self, tag: PeerTag, lane: u8, body: &[u8], now: Instant) {
+        self.note_heard(tag, now);
+        if Lane::from_u8(lane) != Some(Lane::Text) {
+            return;
+        }
+        match wire::decode::<Text>("text message", body) {
+            Ok(Text::Message { id, direct, body }) => self.events.push_back(Event::Text { tag, id, direct, body }),
+            Ok(Text::Ack { id, by }) => self.settle_delivery(id, tag, Delivery::Delivered(by)),
+            Err(error) => tracing::debug!(%tag, %error, "ignored a message on the text lane"),
+        }
+    }
+
+    pub(crate) fn flush_outbox(&mut self, tag: PeerTag) {
+        let Some(peer) = self.peers.get_mut(&tag) else { return };
+        let Some(link) = peer.link.filter(|_| peer.secure) else { return };
+        while let Some(message) = peer.outbox.front() {
+            match self.sessions.send_message(link, Lane::Text as u8, message) {
+                Ok(()) => peer.outbox.pop_front(),
+                Err(link::SendError::Full) => return,
+                Err(error) => {
+                    tracing::debug!(%tag, %error, "a text message was not sent");
+                    peer.outbox.pop_front()
+                }
+            };
+        }
+    }
+}
