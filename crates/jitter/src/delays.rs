@@ -7,6 +7,13 @@ pub(crate) const BINS: usize = 400;
 const BIN: i64 = SAMPLE_RATE as i64 / 1000;
 /// What came this long ago counts 1/e of what comes.
 const MEMORY: f32 = 8.0 * SAMPLE_RATE as f32;
+/// A frame that was lost and can be had again weighs as much as this many that came: bits were spent on it.
+const REPAIR: f32 = 3.0;
+/// The lowest delay has to fall by this many milliseconds at least, and to stay there for this many frames, to be a
+/// shorter path.
+const LEAST_FALL: usize = 3;
+const STAYS: u32 = 25;
+const GIVEN_UP: u32 = 200;
 /// How many frames the expectation before the first one weighs.
 const PRIOR: f32 = 3.0;
 
@@ -18,6 +25,18 @@ pub(crate) struct Delays {
     origin: Option<i64>,
     lowest: Lowest,
     seen: f32,
+    fall: Option<Fall>,
+}
+
+/// The lowest delay fell.
+#[derive(Clone, Copy, Debug)]
+struct Fall {
+    /// By so many bins.
+    by: usize,
+    /// So many frames in a row were as fast.
+    fast: u32,
+    /// So many frames ago.
+    age: u32,
 }
 
 impl Delays {
@@ -28,12 +47,13 @@ impl Delays {
         for share in &mut bins[..=last] {
             *share = 1.0 / (last + 1) as f32;
         }
-        Self { bins, origin: None, lowest: Lowest::new(5), seen: PRIOR }
+        Self { bins, origin: None, lowest: Lowest::new(5), seen: PRIOR, fall: None }
     }
 
     /// Another stream begins: its clock is another, its path the same.
     pub(crate) fn restart(&mut self) {
         self.origin = None;
+        self.fall = None;
         self.lowest = Lowest::new(5);
     }
 
@@ -41,13 +61,14 @@ impl Delays {
     pub(crate) fn note(&mut self, delay: i64, samples: usize, now: i64) {
         self.lowest.note(delay, now);
         self.follow_lowest();
-        self.count(delay, samples);
+        self.follow_fall(delay);
+        self.count(delay, samples, 1.0);
     }
 
     /// A frame that was lost could have been played with `delay`, from its copy or the packet after it.
     pub(crate) fn note_repair(&mut self, delay: i64, samples: usize) {
         if self.origin.is_some() {
-            self.count(delay, samples);
+            self.count(delay, samples, REPAIR);
         }
     }
 
@@ -73,10 +94,10 @@ impl Delays {
             .map_or(BINS, |bin| bin + 1)
     }
 
-    fn count(&mut self, delay: i64, samples: usize) {
+    fn count(&mut self, delay: i64, samples: usize, weight: f32) {
         let Some(origin) = self.origin else { return };
         self.seen += 1.0;
-        let share = (1.0 / self.seen).max(samples as f32 / MEMORY);
+        let share = weight * (1.0 / self.seen).max(samples as f32 / MEMORY).min(0.25);
         for part in &mut self.bins {
             *part *= 1.0 - share;
         }
@@ -100,6 +121,23 @@ impl Delays {
             self.bins.copy_within(..BINS - by, by);
             self.bins[..by].fill(0.0);
             self.bins[BINS - 1] += above;
+            let by = by + self.fall.map_or(0, |before| before.by);
+            self.fall = (by >= LEAST_FALL).then_some(Fall { by, fast: 0, age: 0 });
+        }
+    }
+
+    /// When frames stay faster than before, the path is another one: what the old one did is moved back to where it was
+    /// above the lowest.
+    fn follow_fall(&mut self, delay: i64) {
+        let (Some(Fall { by, fast, age }), Some(origin)) = (self.fall, self.origin) else { return };
+        // What is on its way on the old path may still come in between.
+        let fast = if bin(delay - origin) < by.div_ceil(2) { fast + 1 } else { 0 };
+        self.fall = (fast < STAYS && age < GIVEN_UP).then_some(Fall { by, fast, age: age + 1 });
+        if fast == STAYS {
+            for bin in 0..BINS {
+                let kept = if bin < by { self.bins[bin] } else { 0.0 };
+                self.bins[bin] = kept + self.bins.get(bin + by).unwrap_or(&0.0);
+            }
         }
     }
 }
@@ -150,5 +188,12 @@ mod tests {
 
         assert_eq!(histogram.floor(), Some(0));
         assert_eq!(histogram.quantile_ms(0.9), 61);
+    }
+
+    #[test]
+    fn until_it_turns_out_to_stay() {
+        let histogram = fed((0..630).map(|i| if i < 600 { 60 * BIN } else { 0 }));
+
+        assert_eq!(histogram.quantile_ms(0.99), 1);
     }
 }

@@ -5,7 +5,7 @@
 //! of both is the drift. A path that changes its delay makes a step, not a slope, so both halves of the time seen have
 //! to agree.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use crate::SAMPLE_RATE;
 
@@ -26,15 +26,17 @@ pub(crate) struct Drift {
     slot: i64,
     arrival: Option<i64>,
     pull: Option<i64>,
-    points: VecDeque<(f64, f64)>,
+    points: VecDeque<Point>,
     certain: u32,
     estimate: f64,
+    /// How fast arrivals fall behind this computer's clock.
+    lag: f64,
 }
 
 impl Drift {
     pub(crate) fn new() -> Self {
         let points = VecDeque::with_capacity(POINTS + 1);
-        Self { slot: 0, arrival: None, pull: None, points, certain: 0, estimate: 0.0 }
+        Self { slot: 0, arrival: None, pull: None, points, certain: 0, estimate: 0.0, lag: 0.0 }
     }
 
     /// A frame came at `now`, `behind` its media time.
@@ -54,6 +56,11 @@ impl Drift {
         (self.certain >= SURE).then_some(self.estimate)
     }
 
+    /// By how much arrivals fall behind this computer's clock in one sample; 0 until sure of it.
+    pub(crate) fn lag(&self) -> f64 {
+        if self.certain >= SURE { self.lag } else { 0.0 }
+    }
+
     fn turn(&mut self, now: i64) {
         if now < self.slot + SLOT {
             return;
@@ -62,7 +69,7 @@ impl Drift {
             if self.points.len() == POINTS {
                 self.points.pop_front();
             }
-            self.points.push_back((self.slot as f64, (pull - arrival) as f64));
+            self.points.push_back(Point { at: self.slot as f64, pull: pull as f64, arrival: arrival as f64 });
             self.judge();
         }
         (self.arrival, self.pull) = (None, None);
@@ -74,21 +81,34 @@ impl Drift {
         if count < ENOUGH {
             return;
         }
-        let all = Line::through(self.points.range(..));
-        let early = Line::through(self.points.range(..count / 2));
-        let late = Line::through(self.points.range(count / 2..));
+        let line = |range: Range<usize>| Line::through(self.points.range(range).map(|p| (p.at, p.pull - p.arrival)));
+        let (all, early, late) = (line(0..count), line(0..count / 2), line(count / 2..count));
         let agree = [(&early, &late), (&early, &all), (&late, &all)].iter().all(|(a, b)| a.agrees_with(b));
         if self.certain >= SURE {
             if agree && all.slope.abs() < MOST {
                 self.estimate += (all.slope - self.estimate) * 0.2;
+                self.lag = self.arrival_slope();
             }
         } else if agree && (REAL.max(5.0 * all.error)..MOST).contains(&all.slope.abs()) {
             self.certain += 1;
             self.estimate = all.slope;
+            self.lag = self.arrival_slope();
         } else {
             self.certain = 0;
         }
     }
+
+    fn arrival_slope(&self) -> f64 {
+        Line::through(self.points.iter().map(|point| (point.at, point.arrival))).slope
+    }
+}
+
+/// What half a second has shown: the lowest lateness of each side.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    at: f64,
+    pull: f64,
+    arrival: f64,
 }
 
 /// A least-squares line.
@@ -103,7 +123,7 @@ impl Line {
         (self.slope - other.slope).abs() <= 3.0 * self.error.hypot(other.error) + 5e-6
     }
 
-    fn through<'a>(points: impl Iterator<Item = &'a (f64, f64)> + Clone) -> Self {
+    fn through(points: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
         let count = points.clone().count() as f64;
         let mean_x = points.clone().map(|(x, _)| x).sum::<f64>() / count;
         let mean_y = points.clone().map(|(_, y)| y).sum::<f64>() / count;

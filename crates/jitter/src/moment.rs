@@ -1,56 +1,67 @@
 //! How far what is played is from where it should be.
 //!
 //! The *lead* of a frame is the time from when it would come if the network were at its fastest to the pull that needs
-//! it. Sound comes in frames and goes in blocks, so the delay that is heard may exceed the lead by up to a block.
+//! it. Sound comes in frames and goes in blocks, so only some leads can be had, and the delay that is heard may exceed
+//! the lead by up to a block.
 
-/// Lead beyond the target that is tolerated before sound is shortened, against swinging to and fro.
-const SPARE: i64 = 96;
-/// The same while frames slide against blocks, where every amount is possible.
+use crate::{resample, target::Costs};
+
+/// A change has to be worth as much as 2 ms of delay, against swinging to and fro.
+const WORTH_IT: f32 = 0.05;
+/// While frames slide against blocks, every lead can be had; this close to the best is good enough: 5 and 1 ms.
 const SPARE_SLIDING: i64 = 240;
-/// Missing lead that is tolerated while frames slide.
 const SHORT_SLIDING: i64 = 48;
 
 /// What a pull knows of the time, in samples.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
+pub(crate) struct Moment<'a> {
     /// The media time of the frame that comes at this time if the network is at its fastest.
     pub(crate) live: i64,
-    /// The lead that every frame should have.
-    pub(crate) target: i64,
+    /// What each lead costs.
+    pub(crate) costs: &'a Costs,
     /// Samples in a pull.
     pub(crate) block: i64,
     /// Whether the sound is resampled, so that frames slide against blocks.
     pub(crate) is_resampled: bool,
 }
 
-impl Moment {
-    /// The lead of the frame that is the worst off while sound is played from `at` on, `ahead` before a frame's border.
-    pub(crate) fn lead(&self, at: i64, ahead: i64, frame: i64) -> i64 {
-        let delay = self.live - at;
+impl Moment<'_> {
+    /// Whether a frame that begins at `time` has waited long enough to begin a talkspurt with it.
+    pub(crate) fn is_due(&self, time: i64, frame: i64) -> bool {
+        let lead = self.live - time;
         if self.is_sliding(frame) {
-            return delay - self.block;
+            return lead >= self.goal();
         }
-        delay - ahead % self.step(frame) - (self.block - frame).max(0)
+        lead >= 0 && self.steps(lead, self.block.max(1)) >= 0
     }
 
     /// By how much to shorten the sound (or to lengthen it, if negative) from `at` on, `ahead` before a frame's border.
     pub(crate) fn wish(&self, at: i64, ahead: i64, frame: i64) -> i64 {
-        let spare = self.lead(at, ahead, frame) - self.target;
+        let delay = self.live - at;
         if self.is_sliding(frame) {
+            let spare = delay - self.goal();
             return if (-SHORT_SLIDING..SPARE_SLIDING).contains(&spare) { 0 } else { spare };
         }
-        let step = self.step(frame);
+        let step = self.block.min(frame).max(1);
         let beyond = ahead % step; // costs delay and gains no lead
-        if spare < 0 {
-            beyond - step * ((-spare + step - 1) / step)
-        } else {
-            beyond + step * ((spare - SPARE).max(0) / step)
-        }
+        let lead = delay - beyond - (self.block - frame).max(0);
+        beyond + step * self.steps(lead, step)
     }
 
-    /// Lead changes in such steps.
-    fn step(&self, frame: i64) -> i64 {
-        self.block.min(frame).max(1)
+    /// The delay to have while frames slide, when each has a lead of up to a block less.
+    pub(crate) fn goal(&self) -> i64 {
+        self.costs.cheapest() + self.block + resample::LOOK_AHEAD as i64
+    }
+
+    /// How many steps less (or more, if negative) than `lead` are the cheapest.
+    fn steps(&self, lead: i64, step: i64) -> i64 {
+        let best = self.costs.cheapest();
+        // The cheapest that can be had is next to the cheapest of all, on one side or the other.
+        let above = (lead - best).div_euclid(step);
+        let candidates = [above, above + 1];
+        let cost = |steps: i64| self.costs.of(lead - steps * step);
+        let cheapest = if cost(candidates[1]) < cost(candidates[0]) { candidates[1] } else { candidates[0] };
+        if cost(cheapest) + WORTH_IT < cost(0) { cheapest } else { 0 }
     }
 
     fn is_sliding(&self, frame: i64) -> bool {
@@ -62,38 +73,53 @@ impl Moment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delays::BINS;
 
-    fn moment(block: i64) -> Moment {
-        Moment { live: 10_000, target: 240, block, is_resampled: false }
+    /// Most frames are up to 5 ms late.
+    fn costs() -> Costs {
+        let mut bins = [0.0; BINS];
+        bins[..5].fill(0.2);
+        Costs::new(&bins, (1, 250))
+    }
+
+    fn wish(block: i64, delay: i64, ahead: i64) -> i64 {
+        Moment { live: 10_000, costs: &costs(), block, is_resampled: false }.wish(10_000 - delay, ahead, 480)
     }
 
     #[test]
-    fn a_lead_between_target_and_one_block_more_is_right() {
+    fn a_lead_between_the_target_and_one_block_more_is_right() {
         for delay in [240, 480, 719] {
-            assert_eq!(moment(480).wish(10_000 - delay, 480, 480), 0, "delay {delay}");
+            assert_eq!(wish(480, delay, 480), 0, "delay {delay}");
         }
     }
 
     #[test]
     fn whole_blocks_are_added_or_taken() {
-        assert_eq!(moment(480).wish(10_000 - 239, 480, 480), -480);
-        assert_eq!(moment(480).wish(10_000 - 240 - 96 - 480, 480, 480), 480);
-        assert_eq!(moment(480).wish(10_000 - 240 - 96 - 479, 480, 480), 0);
-        assert_eq!(moment(120).wish(10_000 - 240 - 96 - 479, 480, 480), 360, "short blocks, small steps");
+        assert_eq!(wish(480, 200, 480), -480);
+        assert_eq!(wish(480, 240 + 480, 480), 480);
+        assert_eq!(wish(120, 240 + 480 - 1, 480), 360, "short blocks, small steps");
     }
 
     #[test]
     fn what_stands_over_a_frame_is_taken_first() {
-        let ahead = 480 + 200;
-        assert_eq!(moment(480).wish(10_000 - 500, ahead, 480), 200);
-        assert_eq!(moment(480).wish(10_000 - 400, ahead, 480), 200 - 480, "lead 200");
+        assert_eq!(wish(480, 500, 480 + 200), 200);
+        assert_eq!(wish(480, 400, 480 + 200), 200 - 480, "lead 200");
+    }
+
+    #[test]
+    fn a_small_gain_is_not_worth_a_change() {
+        assert_eq!(wish(120, 240 + 90, 480), 0);
+        assert_eq!(wish(48, 240 + 48, 480), 0);
     }
 
     #[test]
     fn sound_that_slides_keeps_a_block_of_lead() {
-        let sliding = Moment { is_resampled: true, ..moment(480) };
-        assert_eq!(sliding.wish(10_000 - 720, 480, 480), 0);
-        assert_eq!(sliding.wish(10_000 - 720 - 400, 480, 480), 400);
-        assert_eq!(sliding.wish(10_000 - 720 + 100, 480, 480), -100);
+        let costs = costs();
+        let sliding = Moment { live: 10_000, costs: &costs, block: 480, is_resampled: true };
+        let goal = sliding.goal();
+        assert_eq!(goal, 240 + 480 + 18);
+        assert_eq!(sliding.wish(10_000 - goal, 480, 480), 0);
+        assert_eq!(sliding.wish(10_000 - goal - 400, 480, 480), 400);
+        assert_eq!(sliding.wish(10_000 - goal + 100, 480, 480), -100);
     }
 }

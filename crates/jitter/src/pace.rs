@@ -4,6 +4,8 @@ use crate::{SAMPLE_RATE, lowest::Lowest};
 
 /// A pull that is this much later than the last one continues nothing.
 const BREAK: i64 = SAMPLE_RATE as i64 / 10;
+/// When this many pulls in a row are late by more than half a block, the loudspeaker has gone on without the sound.
+const SKIPPED: u32 = 8;
 
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -11,11 +13,13 @@ pub(crate) struct Pace {
     last: Option<i64>,
     lowest: Lowest,
     block: f32,
+    late: u32,
+    least_late: i64,
 }
 
 impl Pace {
     pub(crate) fn new() -> Self {
-        Self { pulled: 0, last: None, lowest: Lowest::new(1), block: 0.0 }
+        Self { pulled: 0, last: None, lowest: Lowest::new(1), block: 0.0, late: 0, least_late: 0 }
     }
 
     /// Samples are asked for at `now`. Tells by how much that is later than the count of samples says.
@@ -24,12 +28,27 @@ impl Pace {
             self.lowest.clear();
         }
         self.last = Some(now);
+        self.follow_skip(now);
         let behind = now - self.pulled;
         self.lowest.note(behind, now);
         self.pulled += samples as i64;
         let samples = samples as f32;
         self.block = samples.max(self.block - (self.block - samples) / 256.0);
         behind
+    }
+
+    fn follow_skip(&mut self, now: i64) {
+        let late = now - self.pulled - self.lowest.value().unwrap_or(i64::MAX);
+        if late <= self.block() / 2 {
+            self.late = 0;
+            return;
+        }
+        self.least_late = if self.late == 0 { late } else { late.min(self.least_late) };
+        self.late += 1;
+        if self.late >= SKIPPED {
+            self.pulled += self.least_late;
+            self.late = 0;
+        }
     }
 
     /// When the sound after all that was asked for would be, with pulls as early as they come.
@@ -68,5 +87,16 @@ mod tests {
         pace.note(480, 48_000);
 
         assert_eq!(pace.next(), 48_480);
+    }
+
+    #[test]
+    fn sound_that_nobody_asked_for_is_counted_soon() {
+        let mut pace = Pace::new();
+        for pull in 0..100 {
+            let skipped = if pull < 50 { 0 } else { 700 };
+            pace.note(480, pull * 480 + skipped);
+        }
+
+        assert_eq!(pace.next(), 100 * 480 + 700);
     }
 }

@@ -100,11 +100,6 @@ impl Pcm {
         }
     }
 
-    /// Samples that have to be ahead for `len` to be read.
-    pub(crate) fn needed(&self, len: usize, is_resampling: bool) -> usize {
-        if is_resampling { len + 2 + resample::REACH } else { len }
-    }
-
     /// Reads `out`, as it is.
     pub(crate) fn read(&mut self, out: &mut [f32]) {
         out.copy_from_slice(&self.samples[self.read..self.read + out.len()]);

@@ -4,6 +4,7 @@ use crate::{
     Decode,
     moment::Moment,
     pcm::{FADE, Pcm},
+    resample::LOOK_AHEAD,
     store::{CAPACITY, Head, Store},
     stretch::{self, Stretched},
 };
@@ -22,6 +23,8 @@ const LATE_RUN: u32 = 2;
 const CATCH_UP: i64 = 19_200;
 /// Nothing is shortened for this long after sound was missing: 300 ms.
 const CALM: i64 = 14_400;
+/// Resampling begins when the delay is this close to what it needs: 1 ms.
+const TOLERANCE: i64 = 48;
 /// A surplus of this much is taken from less suitable sound as well: 40 ms.
 const URGENT: i64 = 1920;
 
@@ -63,6 +66,7 @@ pub(crate) struct Playout<D> {
     /// Samples in the last frame.
     frame: usize,
     late_run: u32,
+    is_resampling: bool,
     /// Samples to play before sound is stretched again; before it is shortened again.
     rest: i64,
     calm: i64,
@@ -83,6 +87,7 @@ impl<D: Decode> Playout<D> {
             is_ended: true,
             frame: PIECE,
             late_run: 0,
+            is_resampling: false,
             rest: 0,
             calm: 0,
             counts: Counts::default(),
@@ -122,30 +127,34 @@ impl<D: Decode> Playout<D> {
         self.state == State::Silent && self.store.is_empty()
     }
 
-    /// How long the sound read next waited, beyond the network at its fastest, and the lead of its frame.
-    pub(crate) fn delay(&self, moment: &Moment) -> Option<(i64, i64)> {
-        (self.state == State::Playing && self.missed == 0).then(|| {
-            let at = self.end - self.pcm.ahead() as i64;
-            (moment.live - at, moment.lead(at, self.pcm.ahead() as i64, self.frame as i64))
-        })
+    /// How long the sound read next waited, beyond the network at its fastest.
+    pub(crate) fn delay(&self, moment: &Moment<'_>) -> Option<i64> {
+        let is_known = self.state == State::Playing && self.missed == 0;
+        is_known.then(|| moment.live - (self.end - self.pcm.ahead() as i64))
     }
 
     /// Fills `out`; `ratio` is the number of our samples for one of it, `None` if exactly one. False if all is silence.
-    pub(crate) fn pull(&mut self, out: &mut [f32], moment: &Moment, ratio: Option<f64>) -> bool {
+    pub(crate) fn pull(&mut self, out: &mut [f32], moment: &Moment<'_>, ratio: Option<f64>) -> bool {
         if self.state == State::Silent && !self.begin(moment) && self.pcm.ahead() == 0 {
+            self.is_resampling = false;
             self.pcm.drop_phase();
             out.fill(0.0);
             return false;
         }
-        let need = self.pcm.needed(out.len(), ratio.is_some());
+        let need = out.len() + if self.is_resampling { LOOK_AHEAD } else { 0 };
         self.fill(need, moment);
         self.adjust(need, moment);
         self.fill(need, moment);
-        let short = need.saturating_sub(self.pcm.ahead());
+        // Once there is sound to spare it begins, and goes on until silence: to stop would be heard.
+        self.is_resampling |= ratio.is_some()
+            && self.pcm.ahead() >= out.len() + LOOK_AHEAD
+            && self.delay(moment).is_some_and(|delay| delay >= moment.goal() - TOLERANCE);
+        let short = (out.len() + if self.is_resampling { LOOK_AHEAD } else { 0 }).saturating_sub(self.pcm.ahead());
         self.pcm.append(short);
-        match ratio {
-            Some(ratio) => self.pcm.read_resampled(out, ratio),
-            None => self.pcm.read(out),
+        if self.is_resampling {
+            self.pcm.read_resampled(out, ratio.unwrap_or(1.0));
+        } else {
+            self.pcm.read(out);
         }
         self.rest -= out.len() as i64;
         self.calm -= out.len() as i64;
@@ -157,15 +166,17 @@ impl<D: Decode> Playout<D> {
     }
 
     /// Starts to play if the first frame that waits has waited long enough.
-    fn begin(&mut self, moment: &Moment) -> bool {
+    fn begin(&mut self, moment: &Moment<'_>) -> bool {
         let Some(next) = self.next else { return false };
         let Some(newest) = self.store.newest_time() else { return false };
         let mut first = self.store.first_from(next);
-        while let Some(frame) = first.filter(|frame| newest - frame.time > moment.target + CATCH_UP) {
+        while let Some(frame) = first.filter(|frame| newest - frame.time > CATCH_UP) {
             self.store.drop_one(frame.seq);
             first = self.store.first_from(next);
         }
-        let Some(frame) = first.filter(|frame| moment.live - frame.time >= moment.target) else { return false };
+        let Some(frame) = first.filter(|frame| moment.is_due(frame.time, frame.shape.samples as i64)) else {
+            return false;
+        };
         let is_onset_lost = self.has_played && frame.seq > next && frame.shape.has_previous && !frame.starts();
         self.pcm.truncate(usize::MAX);
         self.pcm.drop_phase();
@@ -176,13 +187,13 @@ impl<D: Decode> Playout<D> {
         true
     }
 
-    fn fill(&mut self, need: usize, moment: &Moment) {
+    fn fill(&mut self, need: usize, moment: &Moment<'_>) {
         while self.state == State::Playing && self.pcm.ahead() < need {
             self.step(moment);
         }
     }
 
-    fn step(&mut self, moment: &Moment) {
+    fn step(&mut self, moment: &Moment<'_>) {
         let next = self.next.expect("what plays has a next frame");
         match self.store.first_from(next) {
             Some(frame) if frame.seq == next => self.play(frame, moment),
@@ -193,7 +204,7 @@ impl<D: Decode> Playout<D> {
     }
 
     /// Plays the frame that is next, late or not.
-    fn play(&mut self, frame: Head, moment: &Moment) {
+    fn play(&mut self, frame: Head, moment: &Moment<'_>) {
         let is_estimate = frame.is_copy && self.missed == 0 && !self.is_ended;
         let gap = if is_estimate { 0 } else { frame.time - self.end };
         if gap > 0 {
@@ -219,7 +230,7 @@ impl<D: Decode> Playout<D> {
 
     /// A frame comes when sound was made up for `overdue` samples of it: how much of it to skip. What was made up and not
     /// heard yet is taken back.
-    fn late(&mut self, overdue: i64, moment: &Moment) -> usize {
+    fn late(&mut self, overdue: i64, moment: &Moment<'_>) -> usize {
         self.counts.late += 1;
         self.late_run += 1;
         self.calm = CALM;
@@ -230,8 +241,8 @@ impl<D: Decode> Playout<D> {
         self.end -= unheard as i64;
         let overdue = overdue - unheard as i64;
         let ahead = self.pcm.ahead() as i64;
-        let lead = moment.lead(self.end - ahead, ahead, self.frame as i64);
-        let is_kept = overdue > SKIPPED || self.late_run >= LATE_RUN || lead < moment.target;
+        let wish = moment.wish(self.end - ahead, ahead, self.frame as i64);
+        let is_kept = overdue > SKIPPED || self.late_run >= LATE_RUN || wish < 0;
         if is_kept { 0 } else { overdue as usize }
     }
 
@@ -308,15 +319,15 @@ impl<D: Decode> Playout<D> {
     }
 
     /// Moves the delay towards the target by stretching what is about to be read.
-    fn adjust(&mut self, need: usize, moment: &Moment) {
-        if self.state != State::Playing || self.missed > 0 || self.rest > 0 {
+    fn adjust(&mut self, need: usize, moment: &Moment<'_>) {
+        if self.state != State::Playing || self.rest > 0 {
             return;
         }
         let ahead = self.pcm.ahead() as i64;
         let wish = moment.wish(self.end - ahead, ahead, self.frame as i64).min(CATCH_UP);
         if wish < 0 {
             self.stretch(wish, true);
-        } else if wish >= stretch::SHORTEST as i64 && self.calm <= 0 {
+        } else if wish >= stretch::SHORTEST as i64 && self.calm <= 0 && self.missed == 0 {
             self.read_ahead(need.max(stretch::MARGIN) + wish as usize);
             let spare = self.pcm.ahead().saturating_sub(need) as i64;
             self.stretch(wish.min(spare), wish > URGENT);

@@ -130,6 +130,7 @@ mod tests {
     }
 
     impl Receiver {
+        #[expect(clippy::disallowed_methods, reason = "any start of the virtual time will do")]
         fn new() -> Self {
             Self { now: Instant::now(), policy: Redundancy::new() }
         }

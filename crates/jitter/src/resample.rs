@@ -4,6 +4,8 @@ use std::{f64::consts::PI, sync::OnceLock};
 
 /// Samples needed on each side.
 pub(crate) const REACH: usize = 16;
+/// Samples that have to be there beyond those that are read.
+pub(crate) const LOOK_AHEAD: usize = REACH + 2;
 const TAPS: usize = 2 * REACH;
 const PHASES: usize = 256;
 /// Shape of the Kaiser window: side lobes below -90 dB.
@@ -33,6 +35,8 @@ fn table() -> &'static [[f32; TAPS]; PHASES + 1] {
                 let distance = tap as f64 - (REACH - 1) as f64 - index as f64 / PHASES as f64;
                 *value = (sinc(distance) * kaiser(distance / REACH as f64)) as f32;
             }
+            let sum: f32 = taps.iter().sum();
+            taps.iter_mut().for_each(|value| *value /= sum);
         }
         table
     })

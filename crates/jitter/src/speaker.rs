@@ -5,14 +5,15 @@ use wire::voice::{Flags, Frame, Report};
 use crate::{
     Decode, SAMPLE_RATE, Stats,
     arrivals::{Arrivals, Place},
-    delays::Delays,
+    delays::{BINS, Delays},
     drift::Drift,
     moment::Moment,
     pace::Pace,
     playout::{Counts, Playout},
     resample,
     store::Head,
-    target, toc,
+    target::Costs,
+    toc,
 };
 
 const MS: i64 = SAMPLE_RATE as i64 / 1000;
@@ -43,6 +44,13 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    fn limits_ms(&self) -> (usize, usize) {
+        let ms = |duration: Duration| usize::try_from(duration.as_millis()).unwrap_or(usize::MAX).min(BINS);
+        (ms(self.min), ms(self.max))
+    }
+}
+
 /// What a pull gave.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Pulled {
@@ -66,7 +74,10 @@ pub struct Speaker<D> {
     drift: Drift,
     pace: Pace,
     playout: Playout<D>,
-    target: i64,
+    /// How far arrivals have fallen behind this computer's clock by drift alone, and until when that was counted.
+    lag: f64,
+    lag_at: i64,
+    costs: Costs,
     stats: Stats,
     reported: Counts,
 }
@@ -75,7 +86,8 @@ impl<D: Decode> Speaker<D> {
     /// A speaker that has heard nothing yet.
     pub fn new(decoder: D, config: Config) -> Self {
         resample::prepare();
-        let start = samples(config.start);
+        let delays = Delays::new(samples(config.start));
+        let costs = Costs::new(delays.bins(), config.limits_ms());
         Self {
             config,
             epoch: None,
@@ -83,11 +95,13 @@ impl<D: Decode> Speaker<D> {
             former: None,
             is_ending: false,
             arrivals: Arrivals::default(),
-            delays: Delays::new(start),
+            delays,
             drift: Drift::new(),
             pace: Pace::new(),
             playout: Playout::new(decoder),
-            target: start,
+            lag: 0.0,
+            lag_at: 0,
+            costs,
             stats: Stats::default(),
             reported: Counts::default(),
         }
@@ -114,14 +128,15 @@ impl<D: Decode> Speaker<D> {
         };
         self.stats.received += 1;
         self.is_ending |= frame.flags.has(Flags::STREAM_END);
-        self.delays.note(now - time, shape.samples, now);
+        let delay = now - time - self.lag(now);
+        self.delays.note(delay, shape.samples, now);
         self.drift.note_arrival(now - time, now);
         self.playout.put(Head { seq, time, flags: frame.flags, shape, is_copy: false }, frame.opus);
-        self.take_copies(frame, seq, time, now);
+        self.take_copies(frame, seq, time, delay);
         if shape.has_previous && self.arrivals.reach(seq - 1) {
-            self.delays.note_repair(now - (time - shape.samples as i64), shape.samples);
+            self.delays.note_repair(delay + shape.samples as i64, shape.samples);
         }
-        self.aim();
+        self.costs.update(self.delays.bins(), self.config.limits_ms());
     }
 
     /// Fills `out` with the next samples, 48 kHz mono, any number.
@@ -130,12 +145,20 @@ impl<D: Decode> Speaker<D> {
         let concealed = self.playout.counts.concealed;
         let behind = self.pace.note(out.len(), now);
         self.drift.note_pull(behind, now);
+        let floor = self.delays.floor().unwrap_or(0) + self.lag(now);
         let mut later = out.len() as i64;
         let mut silent = true;
         for part in out.chunks_mut(LONGEST_PULL) {
-            let moment = self.moment(later);
+            let moment = Moment {
+                live: self.pace.next() - later - floor,
+                costs: &self.costs,
+                block: self.pace.block(),
+                is_resampled: self.drift.rate().is_some(),
+            };
             later -= part.len() as i64;
-            let ratio = self.ratio(&moment);
+            let delay = self.playout.delay(&moment);
+            self.stats.delay = delay.map_or(self.stats.delay, duration);
+            let ratio = self.drift.rate().map(|rate| 1.0 + rate + settling(delay, moment.goal()));
             silent &= !self.playout.pull(part, &moment, ratio);
         }
         Pulled { silent, concealed: self.playout.counts.concealed.saturating_sub(concealed) as usize }
@@ -159,7 +182,7 @@ impl<D: Decode> Speaker<D> {
             burst_tenths: share(10, interval.in_gaps, interval.gaps),
             late_permille: share(1000, late, expected).min(1000),
             jitter_ms: self.delays.quantile_ms(0.98) as u16,
-            buffer_ms: (self.target / MS) as u16,
+            buffer_ms: (self.costs.cheapest() / MS) as u16,
             concealed_ms: concealed.min(u64::from(u16::MAX)) as u16,
         }
     }
@@ -187,7 +210,7 @@ impl<D: Decode> Speaker<D> {
             played: counts.played,
             shortened: counts.shortened,
             stretched: counts.stretched,
-            target: duration(self.target),
+            target: duration(self.costs.cheapest()),
             drift_ppm: self.drift.rate().map_or(0.0, |rate| rate * 1e6) as f32,
             ..self.stats
         }
@@ -216,46 +239,26 @@ impl<D: Decode> Speaker<D> {
         self.stats.restarts += 1;
     }
 
-    fn take_copies(&mut self, frame: &Frame<'_>, seq: i64, time: i64, now: i64) {
+    fn take_copies(&mut self, frame: &Frame<'_>, seq: i64, time: i64, delay: i64) {
         for copy in frame.copies.iter().take(MOST_COPIES) {
             let Some(shape) = toc::shape(copy.opus).filter(|_| copy.back > 0) else {
                 self.stats.malformed += 1;
                 continue;
             };
-            let back = i64::from(copy.back);
-            let (seq, time) = (seq - back, time - back * shape.samples as i64);
+            let since = i64::from(copy.back) * shape.samples as i64;
+            let (seq, time) = (seq - i64::from(copy.back), time - since);
             if self.arrivals.reach(seq) {
-                self.delays.note_repair(now - time, shape.samples);
+                self.delays.note_repair(delay + since, shape.samples);
                 self.playout.put(Head { seq, time, flags: Flags::default(), shape, is_copy: true }, copy.opus);
             }
         }
     }
 
-    fn aim(&mut self) {
-        let ms = |duration: Duration| duration.as_millis().min(1000) as usize;
-        self.target = target::cheapest_ms(self.delays.bins(), ms(self.config.min), ms(self.config.max)) as i64 * MS;
-    }
-
-    /// The time at which the sound is pulled that comes `before` the next pull.
-    fn moment(&self, before: i64) -> Moment {
-        Moment {
-            live: self.pace.next() - before - self.delays.floor().unwrap_or(0),
-            target: self.target,
-            block: self.pace.block(),
-            is_resampled: self.drift.rate().is_some(),
-        }
-    }
-
-    /// Samples of the sender for one of ours; `None` while the clocks are the same.
-    fn ratio(&mut self, moment: &Moment) -> Option<f64> {
-        let delay = self.playout.delay(moment);
-        if let Some((delay, _)) = delay {
-            self.stats.delay = duration(delay);
-        }
-        let rate = self.drift.rate()?;
-        let wrong = delay.map_or(0, |(_, lead)| lead - moment.target) as f64;
-        let settle = (wrong / (SETTLE * f64::from(SAMPLE_RATE))).clamp(-MOST_SETTLE, MOST_SETTLE);
-        Some(1.0 + rate + settle)
+    /// How far arrivals have fallen behind by drift alone.
+    fn lag(&mut self, now: i64) -> i64 {
+        self.lag += self.drift.lag() * (now - self.lag_at) as f64;
+        self.lag_at = now;
+        self.lag as i64
     }
 
     /// Samples since the first call, so that all times are whole numbers of one unit.
@@ -263,6 +266,12 @@ impl<D: Decode> Speaker<D> {
         let epoch = *self.epoch.get_or_insert(now);
         samples(now.saturating_duration_since(epoch))
     }
+}
+
+/// How much faster to play to bring `delay` to `goal`.
+fn settling(delay: Option<i64>, goal: i64) -> f64 {
+    let wrong = delay.map_or(0, |delay| delay - goal) as f64;
+    (wrong / (SETTLE * f64::from(SAMPLE_RATE))).clamp(-MOST_SETTLE, MOST_SETTLE)
 }
 
 fn samples(duration: Duration) -> i64 {

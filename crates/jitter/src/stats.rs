@@ -29,7 +29,7 @@ pub struct Stats {
     pub restarts: u64,
     /// What the buffer aims at.
     pub target: Duration,
-    /// How long before its time the newest frame would come if the network were at its fastest.
+    /// How long the sound being played waited, beyond the network at its fastest.
     pub delay: Duration,
     /// The sender's clock against the loudspeaker's, in parts per million; 0 until sure.
     pub drift_ppm: f32,

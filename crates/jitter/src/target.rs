@@ -1,28 +1,61 @@
 //! How long a frame should wait: where delay and lateness together cost least.
 
-use crate::delays::BINS;
+use crate::{SAMPLE_RATE, delays::BINS};
 
+const MS: i64 = SAMPLE_RATE as i64 / 1000;
 /// What a millisecond of delay costs in points of the E-model (ITU-T G.107) below 177 ms.
 const DELAY: f32 = 0.024;
 /// What a percent of late frames costs while there are few: concealment hides most of them.
-const LATE: f32 = 0.25;
+const LATE: f32 = 0.10;
 /// From this percentage on, lateness is heard ...
-const HEARD: f32 = 1.0;
+const HEARD: f32 = 1.5;
 /// ... and costs this much more for each percent.
-const LATE_HEARD: f32 = 3.0;
+const LATE_HEARD: f32 = 2.0;
+/// What a millisecond outside of the limits costs.
+const OUTSIDE: f32 = 10.0;
 
-/// The cheapest delay in milliseconds from `min` to `max`, given the share of frames in each millisecond of lateness.
-pub(crate) fn cheapest_ms(bins: &[f32; BINS], min: usize, max: usize) -> usize {
-    let mut late: f32 = bins[min.min(BINS)..].iter().sum();
-    let mut best = (f32::INFINITY, min);
-    for delay in min..=max.min(BINS - 1) {
-        let cost = DELAY * delay as f32 + cost_of_late(100.0 * late);
-        if cost < best.0 {
-            best = (cost, delay);
-        }
-        late -= bins[delay];
+/// What each delay above the lowest costs, in points.
+#[derive(Clone, Debug)]
+pub(crate) struct Costs {
+    /// For each millisecond.
+    points: [f32; BINS + 1],
+    cheapest: i64,
+}
+
+impl Costs {
+    /// Given the share of frames in each millisecond of lateness; `limits` in milliseconds.
+    pub(crate) fn new(bins: &[f32; BINS], limits: (usize, usize)) -> Self {
+        let mut costs = Self { points: [0.0; BINS + 1], cheapest: 0 };
+        costs.update(bins, limits);
+        costs
     }
-    best.1
+
+    pub(crate) fn update(&mut self, bins: &[f32; BINS], (min, max): (usize, usize)) {
+        let mut late: f32 = bins.iter().sum();
+        for (ms, cost) in self.points.iter_mut().enumerate() {
+            let outside = min.saturating_sub(ms) + ms.saturating_sub(max);
+            *cost = DELAY * ms as f32 + cost_of_late(100.0 * late) + OUTSIDE * outside as f32;
+            late -= bins.get(ms).unwrap_or(&0.0);
+        }
+        let cheapest = self.points.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
+        self.cheapest = cheapest.map_or(0, |(ms, _)| ms as i64 * MS);
+    }
+
+    /// The cheapest delay, in samples.
+    pub(crate) fn cheapest(&self) -> i64 {
+        self.cheapest
+    }
+
+    /// What a delay of so many samples costs.
+    pub(crate) fn of(&self, delay: i64) -> f32 {
+        let ms = delay.div_euclid(MS);
+        let Ok(index) = usize::try_from(ms) else { return self.points[0] - OUTSIDE * ms as f32 };
+        let part = (delay - ms * MS) as f32 / MS as f32;
+        match (self.points.get(index), self.points.get(index + 1)) {
+            (Some(here), Some(next)) => here + (next - here) * part,
+            _ => self.points[BINS] + OUTSIDE * (index - BINS + 1) as f32,
+        }
+    }
 }
 
 fn cost_of_late(percent: f32) -> f32 {
@@ -33,32 +66,41 @@ fn cost_of_late(percent: f32) -> f32 {
 mod tests {
     use super::*;
 
-    fn target(shares: &[(usize, f32)]) -> usize {
+    fn target(shares: &[(usize, f32)], limits: (usize, usize)) -> i64 {
         let mut bins = [0.0; BINS];
         for (bin, share) in shares {
             bins[*bin] = *share;
         }
-        cheapest_ms(&bins, 1, 250)
+        Costs::new(&bins, limits).cheapest() / MS
     }
 
     #[test]
     fn steady_frames_wait_for_nothing() {
-        assert_eq!(target(&[(0, 1.0)]), 1);
+        assert_eq!(target(&[(0, 1.0)], (1, 250)), 1);
     }
 
     #[test]
     fn a_common_delay_is_waited_for() {
-        assert_eq!(target(&[(0, 0.9), (40, 0.1)]), 41);
+        assert_eq!(target(&[(0, 0.9), (40, 0.1)], (1, 250)), 41);
     }
 
     #[test]
     fn a_rare_long_delay_is_not_worth_it() {
-        assert_eq!(target(&[(0, 0.995), (120, 0.005)]), 1);
+        assert_eq!(target(&[(0, 0.995), (120, 0.005)], (1, 250)), 1);
     }
 
     #[test]
     fn the_limits_hold() {
-        assert_eq!(target(&[(0, 0.5), (399, 0.5)]), 1, "out of reach, so not worth a step");
-        assert_eq!(cheapest_ms(&[1.0 / BINS as f32; BINS], 30, 40), 40);
+        assert_eq!(target(&[(0, 0.5), (399, 0.5)], (1, 250)), 1, "out of reach, so not worth a step");
+        assert_eq!(target(&[(0, 0.5), (399, 0.5)], (30, 250)), 30);
+        assert_eq!(target(&[(0, 0.5), (100, 0.5)], (1, 101)), 101);
+    }
+
+    #[test]
+    fn every_delay_has_a_cost() {
+        let costs = Costs::new(&[1.0 / BINS as f32; BINS], (1, 250));
+        let all: Vec<f32> = [-1_000_000, -1, 0, 24, 48, 19_200, 19_201, 1_000_000].map(|delay| costs.of(delay)).into();
+        assert!(all.iter().all(|cost| cost.is_finite()), "{all:?}");
+        assert!(all[0] > all[1] && all[1] >= all[2] && all[2] > all[3] && all[3] > all[4] && all[5] < all[7]);
     }
 }
