@@ -115,19 +115,15 @@ impl Agents {
         self.clients.get(&token)?.lane()
     }
 
-    /// Reads and writes what can be; returns whether the client is still there.
-    pub(crate) fn progress(&mut self, token: Token, registry: &Registry) -> bool {
-        let Some(client) = self.clients.get_mut(&token) else { return false };
-        // What was written before the end of the connection still counts.
-        let result = client.flush().and_then(|()| client.read());
-        if let Err(reason) = result {
-            self.dismiss(token, &reason, registry);
-            return false;
+    /// Reads and writes what can be. At an error the client is to be dismissed, once its last records are taken.
+    pub(crate) fn progress(&mut self, token: Token) -> Result<(), Gone> {
+        match self.clients.get_mut(&token) {
+            Some(client) => client.flush().and_then(|()| client.read()),
+            None => Ok(()),
         }
-        true
     }
 
-    /// The next record of a client, whether or not its connection still lives.
+    /// The next record of a client.
     pub(crate) fn next_record(&mut self, token: Token, registry: &Registry) -> Option<ToPuncher> {
         let client = self.clients.get_mut(&token)?;
         match client.next_record() {

@@ -34,6 +34,11 @@ pub(crate) enum Command {
     Dial(Dial),
     /// Show who is there, by which path
     Peers(edge::agent::Target),
+    /// Show the name that is kept for you; without one, ask for it and keep it
+    Name {
+        /// Keep this name
+        name: Option<String>,
+    },
     /// Forget the key that somebody was met with, so that a new one is accepted
     Trust {
         /// What the person calls itself

@@ -1,6 +1,7 @@
 //! The one loop: wait, feed one thing to the mesh, drain it.
 
 use std::{
+    collections::BTreeSet,
     io,
     time::{Duration, Instant},
 };
@@ -66,6 +67,8 @@ pub(crate) struct Driver {
     ending: Option<anyhow::Result<Ending>>,
     interfaces_at: Instant,
     interfaces: Vec<Candidate>,
+    /// Programs whose texts are not read while peers are slow to take them.
+    pub(crate) waiting: BTreeSet<Token>,
     /// How it stands with the rendezvous, as told last.
     pub(crate) server: FromPuncher,
     /// A datagram that the socket had no room for.
@@ -76,7 +79,16 @@ impl Driver {
     pub(crate) fn new(parts: Parts, interfaces: Vec<Candidate>, now: Instant) -> Self {
         let server = FromPuncher::Server { connected: false, text: "asking the rendezvous".to_owned() };
         let interfaces_at = now + INTERFACE_POLL;
-        Self { parts, held: Held::default(), ending: None, interfaces_at, interfaces, server, unsent: None }
+        Self {
+            parts,
+            held: Held::default(),
+            ending: None,
+            interfaces_at,
+            interfaces,
+            waiting: BTreeSet::new(),
+            server,
+            unsent: None,
+        }
     }
 
     /// Runs until somebody asks for the end, then leaves properly.
@@ -106,6 +118,7 @@ impl Driver {
                 self.handle(event.token());
             }
             self.handle_time();
+            self.handle_waiting();
         }
     }
 

@@ -12,14 +12,29 @@ use crate::driver::{Driver, Ending};
 
 impl Driver {
     pub(crate) fn handle_client(&mut self, token: Token) {
-        let registry = self.parts.poll.registry();
-        let alive = self.parts.agents.progress(token, registry);
+        if self.parts.agents.lane(token) == Some(Lane::Text) && self.parts.mesh.is_text_backlogged() {
+            self.waiting.insert(token);
+            return;
+        }
+        let progress = self.parts.agents.progress(token);
         while let Some(record) = self.parts.agents.next_record(token, self.parts.poll.registry()) {
             self.handle_record(token, record);
             self.drain();
         }
-        if !alive && self.parts.pipe == Some(token) {
-            self.end(Ok(Ending::Asked));
+        if let Err(reason) = progress {
+            self.parts.agents.dismiss(token, &reason, self.parts.poll.registry());
+            if self.parts.pipe == Some(token) {
+                self.end(Ok(Ending::Asked));
+            }
+        }
+    }
+
+    /// Reads on from those who had to wait for slow peers.
+    pub(crate) fn handle_waiting(&mut self) {
+        if !self.waiting.is_empty() && !self.parts.mesh.is_text_backlogged() {
+            for token in std::mem::take(&mut self.waiting) {
+                self.handle_client(token);
+            }
         }
     }
 

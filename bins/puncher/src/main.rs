@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Join(args) => session::join(args, &cli.common),
         Command::Listen(args) => session::listen(args, &cli.common),
         Command::Dial(args) => session::dial(args, &cli.common),
+        Command::Name { name } => show::name(name.as_deref(), &cli.common).map(|()| Ending::Asked),
         Command::Trust { name } => session::trust(name).map(|()| Ending::Asked),
         Command::Peers(args) => show::peers(args, &cli.common).map(|()| Ending::Asked),
     };

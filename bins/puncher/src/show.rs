@@ -1,10 +1,10 @@
-//! `puncher peers`: who is there, as the puncher of a channel sees it.
+//! What can be asked without becoming a member: who is there, and what one is called.
 
 use std::io::Write;
 
 use anyhow::Context;
 use edge::{
-    Common, Exit, Remote, WithExit,
+    Common, Exit, Remote, Settings, WithExit,
     agent::{Client, Target},
 };
 use serde_json::json;
@@ -19,6 +19,17 @@ pub(crate) fn peers(target: &Target, common: &Common) -> anyhow::Result<()> {
         writeln!(stdout, "{line}").context("write to stdout").exit(Exit::Io)?;
     }
     Ok(())
+}
+
+/// `puncher name`.
+pub(crate) fn name(given: Option<&str>, common: &Common) -> anyhow::Result<()> {
+    if let Some(name) = given {
+        let mut settings = Settings::load()?;
+        settings.name = Some(name.to_owned());
+        settings.save()?;
+    }
+    let name = edge::settings::name(given, common)?;
+    writeln!(std::io::stdout(), "{}", Remote(&name).show()).context("write to stdout").exit(Exit::Io)
 }
 
 fn line(peer: &PeerStatus) -> String {
