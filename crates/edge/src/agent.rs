@@ -38,21 +38,14 @@ pub struct Target {
 }
 
 impl Target {
-    /// The socket: the one named, else the channel's, else the only one there is.
-    ///
-    /// # Errors
-    /// Code 69 if there is none, 64 if there are several.
-    pub fn socket(&self) -> anyhow::Result<PathBuf> {
-        // A channel on the command line is meant more than a socket in the environment.
-        match (&self.channel, &self.sock) {
-            (Some(channel), _) => dirs::agent_socket(channel),
-            (None, Some(sock)) => Ok(sock.clone()),
-            (None, None) => only(dirs::agent_sockets()?),
-        }
-    }
-
+    /// Connects to the socket that is named, else to the channel's, else to the only one that somebody serves.
     fn connect(&self) -> anyhow::Result<UnixStream> {
-        let path = self.socket()?;
+        // A channel on the command line is meant more than a socket in the environment.
+        let path = match (&self.channel, &self.sock) {
+            (Some(channel), _) => dirs::agent_socket(channel)?,
+            (None, Some(sock)) => sock.clone(),
+            (None, None) => return only(dirs::agent_sockets()?),
+        };
         let connected = UnixStream::connect(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => self.nobody(&path),
             _ => anyhow!(error).context(format!("connect to {}", path.display())),
@@ -71,14 +64,15 @@ impl Target {
     }
 }
 
-/// The one socket that somebody serves.
-fn only(mut sockets: Vec<PathBuf>) -> anyhow::Result<PathBuf> {
-    sockets.retain(|path| UnixStream::connect(path).is_ok());
-    match sockets.len() {
-        1 => Ok(sockets.remove(0)),
+/// Connects to the one socket that somebody serves.
+fn only(sockets: Vec<PathBuf>) -> anyhow::Result<UnixStream> {
+    let living = sockets.into_iter().filter_map(|path| Some((UnixStream::connect(&path).ok()?, path)));
+    let (mut streams, paths): (Vec<_>, Vec<_>) = living.unzip();
+    match streams.len() {
+        1 => Ok(streams.remove(0)),
         0 => Err(anyhow!("no puncher is running: start one with: puncher join CHANNEL")).exit(Exit::Unavailable),
         _ => {
-            let names: Vec<_> = sockets.iter().filter_map(|path| path.file_stem()?.to_str()).collect();
+            let names: Vec<_> = paths.iter().filter_map(|path| path.file_stem()?.to_str()).collect();
             Err(anyhow!("several channels are joined: choose one with --channel ({})", names.join(", ")))
                 .exit(Exit::Usage)
         }
@@ -364,7 +358,8 @@ mod tests {
         assert_eq!(code_of(&only(paths.clone()).unwrap_err()), Exit::Unavailable);
 
         let _one = UnixListener::bind(&paths[1]).unwrap();
-        assert_eq!(only(paths.clone()).unwrap(), paths[1]);
+        let served = only(paths.clone()).unwrap().peer_addr().unwrap();
+        assert_eq!(served.as_pathname(), Some(paths[1].as_path()));
 
         let _two = UnixListener::bind(&paths[2]).unwrap();
         let error = only(paths).unwrap_err();
