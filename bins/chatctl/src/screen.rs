@@ -19,6 +19,9 @@ use crate::{
 /// Ends bracketed paste, which the line editor switches on.
 const PASTE_OFF: &[u8] = b"\x1b[?2004l";
 
+/// Up and down again: a line that leaves no trace.
+const NOTHING: &str = "\x1b[A\n";
+
 /// Where things are shown.
 pub(crate) enum Screen {
     /// Above the line being typed.
@@ -62,6 +65,15 @@ impl Screen {
             Self::Plain { quiet: true, .. } => Ok(()),
             Self::Plain { .. } => writeln!(std::io::stderr(), "{text}").context("write to stderr").exit(Exit::Io),
         }
+    }
+
+    /// Waits until everything that was shown is on the terminal. The line editor draws on its own thread, which must be reading a line.
+    pub(crate) fn flush(&self) -> anyhow::Result<()> {
+        let Self::Line { printer, .. } = self else { return Ok(()) };
+        let mut printer = printer.lock().unwrap_or_else(PoisonError::into_inner);
+        // The editor takes what is printed one by one, and there is room for one: when the second of these is accepted, the
+        // first has been taken, so everything before it is drawn.
+        (0..2).try_for_each(|_| printer.print(NOTHING.into())).context("write to the terminal").exit(Exit::Io)
     }
 
     /// Gives the terminal back as it was; for ends that the line editor does not see.

@@ -208,8 +208,8 @@ impl Session {
         // The thread that reads lines is waiting for one and can't be told.
         let outcome = match (puncher, followed.and(shown)) {
             (_, Err(error)) => Err(error),
-            (Puncher::Left, _) => self.screen.say("* the call has ended"),
-            _ => Err(anyhow!("puncher has ended")).exit(Exit::Unavailable),
+            (Puncher::Left, _) => self.screen.say("* the call has ended").and_then(|()| self.screen.flush()),
+            _ => self.screen.flush().and(Err(anyhow!("puncher has ended")).exit(Exit::Unavailable)),
         };
         self.screen.restore();
         std::process::exit(match outcome {

@@ -1,0 +1,178 @@
+//! The chat session on a terminal: `tmux` plays the terminal and types.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use wire::agent::{FromPuncher, Peers, ToPuncher};
+
+use crate::fake::{Connection, Home, KEPT, peer};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A terminal with a chat session in it; alice is there.
+struct Terminal {
+    home: Home,
+}
+
+impl Terminal {
+    /// `None`, visibly, where there is no tmux.
+    fn start(columns: u32, args: &str) -> Option<(Self, Connection)> {
+        if Command::new("tmux").arg("-V").stdout(Stdio::null()).status().is_err() {
+            // Not by a macro: the test harness would hide it.
+            writeln!(std::io::stderr(), "skipped: the line session is tested in tmux, which is not installed").unwrap();
+            return None;
+        }
+        let terminal = Self { home: Home::new() };
+        let puncher = terminal.home.puncher();
+        let program = env!("CARGO_BIN_EXE_chatctl");
+        let shell = format!("'{program}' chat {args}");
+        let size = columns.to_string();
+        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &size, "-y", "24", "sleep 600"]);
+        terminal.tmux(&["set-option", "-g", "history-limit", "20000"]);
+        terminal.tmux(&["set-option", "-g", "remain-on-exit", "on"]);
+        terminal.tmux(&["new-window", &shell]);
+        let connection = puncher.open(&[peer(1, "alice")]);
+        terminal.wait_for("the prompt", |lines| lines.last().is_some_and(|line| line == "me>"));
+        Some((terminal, connection))
+    }
+
+    fn tmux(&self, args: &[&str]) -> String {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(self.home.path("tmux")).args(args).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LANG", "C.UTF-8").env("TERM", "screen");
+        command.env("HOME", self.home.path("")).env("XDG_RUNTIME_DIR", self.home.path("run"));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "tmux {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn type_text(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
+    }
+
+    fn press(&self, key: &str) {
+        self.tmux(&["send-keys", key]);
+    }
+
+    /// Everything that was shown, wrapped lines joined, without the empty end.
+    fn lines(&self) -> Vec<String> {
+        let shown = self.tmux(&["capture-pane", "-p", "-J", "-S", "-"]);
+        shown.trim_end().lines().map(|line| line.trim_end().to_owned()).collect()
+    }
+
+    fn wait_for(&self, what: &str, is_there: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let started = Instant::now();
+        loop {
+            let lines = self.lines();
+            if is_there(&lines) {
+                return lines;
+            }
+            assert!(started.elapsed() < PATIENCE, "{what} does not come:\n{}", lines.join("\n"));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let killed = Command::new("tmux").arg("-S").arg(self.home.path("tmux")).arg("kill-server").output();
+        assert!(killed.is_ok() || std::thread::panicking());
+    }
+}
+
+/// 200 messages come while 40 words are typed.
+fn a_line_stays_whole(columns: u32) {
+    let Some((terminal, mut connection)) = Terminal::start(columns, "") else { return };
+    let words: Vec<_> = (0..40).map(|number| format!("word{number}")).collect();
+    let (typed, pace) = mpsc::sync_channel::<()>(1);
+    let sender = std::thread::spawn(move || {
+        for (round, ()) in pace.iter().enumerate() {
+            for number in round * 5..round * 5 + 5 {
+                connection.say_text(number as u128, 1, "alice", &format!("message {number} ends here"));
+            }
+        }
+        connection
+    });
+    for word in &words {
+        typed.send(()).unwrap();
+        terminal.type_text(&format!("{word} "));
+    }
+    drop(typed);
+    let mut connection = sender.join().unwrap();
+    let line = format!("me> {}", words.join(" "));
+
+    let is_shown = |lines: &[String]| {
+        lines.last() == Some(&line) && lines.iter().filter(|line| line.ends_with("ends here")).count() >= 200
+    };
+    let lines = terminal.wait_for("the whole line", is_shown);
+
+    for number in 0..200 {
+        let expected = format!("alice: message {number} ends here");
+        assert_eq!(lines.iter().filter(|line| **line == expected).count(), 1, "message {number}");
+    }
+    assert_eq!(lines.iter().filter(|line| line.contains("word")).count(), 1, "{}", lines.join("\n"));
+
+    terminal.press("Enter");
+    let (id, to, body) = connection.hear_text();
+    assert_eq!((to, body), (Peers::All, words.join(" ")));
+    connection.settle(id, &[("alice", KEPT)]);
+}
+
+#[test]
+fn a_line_on_a_wide_terminal_stays_whole_while_messages_come() {
+    a_line_stays_whole(400);
+}
+
+#[test]
+fn a_line_that_wraps_stays_whole_while_messages_come() {
+    a_line_stays_whole(80);
+}
+
+#[test]
+fn messages_and_status_come_without_a_key_press_above_the_line() {
+    let Some((terminal, mut connection)) = Terminal::start(80, "") else { return };
+    terminal.type_text("half a sen");
+    terminal.wait_for("what is typed", |lines| lines.last().is_some_and(|line| line == "me> half a sen"));
+    connection.say_text(1, 1, "alice", "two\nlines");
+    connection.say(FromPuncher::Peer(peer(2, "bob")));
+
+    let lines = terminal.wait_for("bob", |lines| lines.iter().any(|line| line.starts_with("* bob is connected")));
+
+    let end = &lines[lines.len() - 5..];
+    let bob = "* bob is connected: direct, 203.0.113.7:40112, 38 ms";
+    assert_eq!(end, ["alice: two", "       lines", "* bob has joined", bob, "me> half a sen"]);
+}
+
+#[test]
+fn ctrl_d_and_ctrl_c_end_the_session_and_leave_if_asked_to() {
+    for (key, status) in [("C-d", "0"), ("C-c", "130")] {
+        let Some((terminal, mut connection)) = Terminal::start(80, "--leave-on-exit") else { return };
+        terminal.press(key);
+        assert_eq!(connection.hear(), ToPuncher::Leave);
+        connection.say(FromPuncher::Closing);
+        assert_eq!(connection.hear_or_end(), None);
+        terminal.wait_for("the end", |lines| lines.last().is_some_and(|line| line.starts_with("Pane is dead")));
+        assert_eq!(terminal.tmux(&["display-message", "-p", "#{pane_dead_status}"]).trim(), status, "{key}");
+    }
+}
+
+#[test]
+fn the_terminal_is_given_back_with_everything_shown_when_puncher_ends() {
+    let suffix = "; echo code $?; stty -a | grep -o ' icanon'";
+    let Some((terminal, mut connection)) = Terminal::start(80, suffix) else { return };
+    terminal.type_text("half a sen");
+    terminal.wait_for("what is typed", |lines| lines.last().is_some_and(|line| line == "me> half a sen"));
+    for number in 0..10 {
+        connection.say_text(number, 1, "alice", "bye");
+    }
+    connection.say(FromPuncher::Closing);
+
+    let lines = terminal.wait_for("the end", |lines| lines.iter().any(|line| line == " icanon"));
+
+    let end = lines.iter().position(|line| line == "* the call has ended").expect("the end is told");
+    assert_eq!(lines[..end].iter().filter(|line| *line == "alice: bye").count(), 10);
+    assert!(lines.iter().any(|line| line == "code 0"), "{}", lines.join("\n"));
+}
