@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Channels that one network (IPv4 /24, IPv6 /56) may create in a day
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) new_channels: u32,
-    /// Apply the HTTP limits per source to this machine too; by default it may be a reverse proxy and is exempt
+    /// Apply the limits per source to this machine too; by default it is exempt, for it may be a reverse proxy
     #[arg(long)]
     pub(crate) limit_loopback: bool,
     /// Write a newline to this descriptor once the program serves, then close it

@@ -98,7 +98,12 @@ async fn serve(
 }
 
 fn registry_config(args: &Args, identity: &Identity) -> anyhow::Result<registry::Config> {
-    let limits = Limits { members: args.max_members, channels: args.max_channels, ..Limits::default() };
+    let limits = Limits {
+        members: args.max_members,
+        channels: args.max_channels,
+        limit_loopback: args.limit_loopback,
+        ..Limits::default()
+    };
     Ok(registry::Config { server_key: identity.key(), adhoc: !args.no_adhoc, limits, seed: seed()? })
 }
 

@@ -221,6 +221,8 @@ impl Driver {
                     self.forget(conn);
                     self.registry.handle_lost(conn, Instant::now());
                 }
+                // In this order, and not in one that the sessions choose: who is in the channel hears of a newcomer first.
+                self.transmit().await?;
             }
             Output::Close { conn, why } => {
                 self.transmit().await?; // what was said before must be on its way

@@ -50,6 +50,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Sessions from one network.
     pub sessions_per_network: usize,
+    /// Whether that holds for loopback addresses too.
+    pub limit_loopback: bool,
     /// A session that shows no sign of life for so long is gone.
     pub presence: Duration,
     /// A session that has not joined by then is closed.
@@ -65,6 +67,7 @@ impl Default for Limits {
             channels: 10_000,
             sessions: 16_384,
             sessions_per_network: 256,
+            limit_loopback: false,
             presence: Duration::from_secs(30),
             join_within: Duration::from_secs(10),
             messages: Rate::per_second(5, 20),

@@ -35,7 +35,8 @@ impl Registry {
         if self.closing {
             return self.outputs.push_back(Output::Close { conn, why: CloseWhy::Closing });
         }
-        if self.sessions.len() >= limits.sessions || from_there >= limits.sessions_per_network {
+        let is_limited = limits.limit_loopback || !observed.ip().is_loopback();
+        if self.sessions.len() >= limits.sessions || is_limited && from_there >= limits.sessions_per_network {
             return self.outputs.push_back(Output::Close { conn, why: CloseWhy::Full });
         }
         let deadline = now + limits.join_within;
