@@ -5,7 +5,10 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 
 use super::{App, limits::Ticket, router};
 
@@ -17,25 +20,29 @@ const UNREAD: Duration = Duration::from_secs(30);
 /// After a failed accept, such as without a free descriptor: to try again at once would only burn the processor.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
-/// Serves until the program ends.
+/// Serves until the program ends, then until the requests that are under way have their answers.
 pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) {
     let mut stop = app.stop.clone();
+    let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.requested() => return,
+            Some(_) = connections.join_next() => continue,
+            () = stop.requested() => break,
         };
         match accepted {
-            Ok((stream, from)) => admit(stream, from, &app),
+            Ok((stream, from)) => admit(stream, from, &app, &mut connections),
             Err(error) => {
                 tracing::debug!(%error, "Could not accept a connection");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
 }
 
-fn admit(stream: TcpStream, from: SocketAddr, app: &Arc<App>) {
+fn admit(stream: TcpStream, from: SocketAddr, app: &Arc<App>, connections: &mut JoinSet<()>) {
     let Some(ticket) = app.gate.connect(from.ip()) else {
         tracing::debug!("Refused a connection: too many");
         return;
@@ -45,7 +52,7 @@ fn admit(stream: TcpStream, from: SocketAddr, app: &Arc<App>) {
     if let Err(error) = set {
         tracing::debug!(%error, "Could not set up a connection");
     }
-    tokio::spawn(connection(stream, from, Arc::clone(app), ticket));
+    connections.spawn(connection(stream, from, Arc::clone(app), ticket));
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
