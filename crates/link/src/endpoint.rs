@@ -92,6 +92,7 @@ pub struct Endpoint {
     /// When each link wants to be called.
     timers: BTreeSet<(Instant, LinkId)>,
     due: BTreeMap<LinkId, Instant>,
+    /// What goes out in front: last words, copies, answers without a link.
     answers: VecDeque<Transmit>,
     events: Events,
 }
@@ -195,9 +196,7 @@ impl Endpoint {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 let Some(&id) = self.by_handle.get(&handle) else { return };
                 let Some(session) = self.sessions.get_mut(&id) else { return };
-                let responses = session.path_responses();
-                session.connection.handle_event(event);
-                session.follow(from, responses, &mut self.events);
+                session.handle_datagram(event, from, &mut self.events, now);
                 self.drive(id, now);
             }
             Some(DatagramEvent::NewConnection(incoming)) => self.take_incoming(incoming, now),
@@ -272,7 +271,8 @@ impl Endpoint {
         while let Some(&(_, id)) = self.timers.first().filter(|(due, _)| *due <= now) {
             self.set_timer(id, None);
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            session.handle_timeout(&mut self.events, now);
+            let copies = session.handle_timeout(&mut self.events, now);
+            self.answers.extend(copies);
             self.drive(id, now);
             // A timer that is still due now would turn this loop for ever; it is due again at the next call.
             if self.due.get(&id).is_some_and(|due| *due <= now) {
@@ -294,10 +294,8 @@ impl Endpoint {
         while let Some(&id) = self.ready.front() {
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.flush(&mut self.events, now);
-                let mut payload = Vec::with_capacity(MAX_DATAGRAM);
-                if let Some(transmit) = session.connection.poll_transmit(now, 1, &mut payload) {
-                    payload.truncate(transmit.size);
-                    return Some(Transmit { to: transmit.destination, payload });
+                if let Some(transmit) = session.poll_transmit(now) {
+                    return Some(transmit);
                 }
             }
             self.ready.pop_front();
@@ -380,16 +378,19 @@ impl Endpoint {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn with_session(&mut self, link: LinkId, deed: impl FnOnce(&mut Session)) {
+        deed(self.sessions.get_mut(&link).expect("the link is there"));
+        self.make_ready(link);
+    }
+
     /// Closes a link at once. Messages that wait are sent once, in front; what of them is lost stays lost. The other
     /// side is told code and reason; on this side no event follows.
     pub fn close(&mut self, link: LinkId, code: u32, reason: &str, now: Instant) {
         let Some(session) = self.sessions.get_mut(&link).filter(|session| !session.is_closed()) else { return };
         session.flush_unpaced();
-        loop {
-            let mut payload = Vec::with_capacity(MAX_DATAGRAM);
-            let Some(transmit) = session.connection.poll_transmit(now, 1, &mut payload) else { break };
-            payload.truncate(transmit.size);
-            self.answers.push_back(Transmit { to: transmit.destination, payload });
+        while let Some(transmit) = session.poll_transmit(now) {
+            self.answers.push_back(transmit);
         }
         session.close(code, reason, now);
         self.drive(link, now);

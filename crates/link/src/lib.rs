@@ -44,10 +44,13 @@
 //! ```
 
 mod bulk;
+mod echo;
 mod endpoint;
 mod event;
 mod ids;
 mod lanes;
+#[cfg(test)]
+mod misbehaviour;
 mod proof;
 mod session;
 mod tls;

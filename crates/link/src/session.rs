@@ -6,13 +6,15 @@ use std::{
 
 use bytes::Bytes;
 use quinn_proto::{
-    Connection, ConnectionHandle, Dir, Event as QuicEvent, ReadError, SendDatagramError, StreamEvent, VarInt,
+    Connection, ConnectionEvent, ConnectionHandle, Dir, Event as QuicEvent, ReadError, SendDatagramError, StreamEvent,
+    VarInt,
 };
 use wire::IdentityKey;
 
 use crate::{
-    CloseReason, Event, Kind, LinkId, SendError, Stats,
+    CloseReason, Event, Kind, LinkId, SendError, Stats, Transmit,
     bulk::{self, Pacer},
+    echo::Echo,
     event::{CODE_PROOF, CODE_PROTOCOL, CODE_TIMEOUT},
     lanes::{self, CONTROL, Incoming, Outgoing},
     proof, tls,
@@ -42,6 +44,7 @@ pub(crate) struct Session {
     received: Vec<Incoming>,
     pacer: Pacer,
     paced_until: Option<Instant>,
+    echo: Echo,
 }
 
 enum State {
@@ -87,6 +90,7 @@ impl Session {
             received: Vec::new(),
             pacer: Pacer::new(now),
             paced_until: None,
+            echo: Echo::default(),
         }
     }
 
@@ -142,6 +146,7 @@ impl Session {
         self.state = State::Closed;
         self.deadline = None;
         self.paced_until = None;
+        self.echo.stop();
         self.outgoing.clear();
         self.received.clear();
         self.connection.close(now, VarInt::from_u32(code), Bytes::copy_from_slice(reason.as_bytes()));
@@ -199,6 +204,11 @@ impl Session {
     fn open(&mut self, key: IdentityKey, events: &mut Events) {
         self.state = State::Open;
         self.deadline = None;
+        if self.incoming {
+            self.echo.last_flight();
+        } else {
+            self.echo.stop();
+        }
         let connected = Event::Connected { key, kind: self.kind, incoming: self.incoming, from: self.remote };
         events.push_back((self.id, connected));
     }
@@ -303,6 +313,7 @@ impl Session {
         self.state = State::Closed;
         self.deadline = None;
         self.paced_until = None;
+        self.echo.stop();
     }
 
     /// Hands messages to the connection, as many as may leave now.
@@ -327,6 +338,51 @@ impl Session {
         }
     }
 
+    /// The next datagram, if there is one.
+    pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        let mut payload = Vec::with_capacity(wire::datagram::MAX_DATAGRAM);
+        let transmit = self.connection.poll_transmit(now, 1, &mut payload)?;
+        payload.truncate(transmit.size);
+        if self.may_echo() {
+            self.echo.sent(&payload, now);
+        }
+        Some(Transmit { to: transmit.destination, payload })
+    }
+
+    /// The handshake is not known to be over on both sides. To a member whose address is not validated, a server sends
+    /// no more than QUIC says.
+    fn may_echo(&self) -> bool {
+        match self.kind {
+            Kind::Peer => self.is_pending() || self.echo.due().is_some(),
+            Kind::Signal => self.is_pending() && !self.incoming,
+        }
+    }
+
+    /// Takes a datagram of the other side, which may have come from elsewhere than before.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        event: ConnectionEvent,
+        from: SocketAddr,
+        events: &mut Events,
+        now: Instant,
+    ) {
+        let before = self.connection.stats().frame_rx;
+        self.connection.handle_event(event);
+        let after = self.connection.stats().frame_rx;
+        if after.path_response > before.path_response {
+            self.follow(from, events);
+        }
+        let is_copy = (after.acks, after.crypto) == (before.acks, before.crypto);
+        self.echo.heard(is_copy, now);
+        self.end_echo();
+    }
+
+    fn end_echo(&mut self) {
+        if self.is_open() && self.echo.is_over() {
+            self.echo.stop();
+        }
+    }
+
     /// Hands everything to the connection that its window allows: there is no later.
     pub(crate) fn flush_unpaced(&mut self) {
         if self.is_open() {
@@ -337,27 +393,33 @@ impl Session {
         }
     }
 
-    pub(crate) fn handle_timeout(&mut self, events: &mut Events, now: Instant) {
+    #[cfg(test)]
+    pub(crate) fn withhold_proof(&mut self) {
+        self.outgoing.clear();
+    }
+
+    /// Does what is due; gives copies to send to the other side.
+    pub(crate) fn handle_timeout(&mut self, events: &mut Events, now: Instant) -> Vec<Transmit> {
         self.connection.handle_timeout(now);
         self.paced_until = None;
+        let to = self.remote;
+        let copies = self.echo.take_due(now).into_iter().flatten();
+        let copies = copies.map(|payload| Transmit { to, payload: payload.clone() }).collect();
+        self.end_echo();
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.fail(Fault(CODE_TIMEOUT, CloseReason::TimedOut), events, now);
         }
+        copies
     }
 
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
-        [self.connection.poll_timeout(), self.deadline, self.paced_until].into_iter().flatten().min()
-    }
-
-    /// Confirmations so far that a path works.
-    pub(crate) fn path_responses(&self) -> u64 {
-        self.connection.stats().frame_rx.path_response
+        [self.connection.poll_timeout(), self.deadline, self.paced_until, self.echo.due()].into_iter().flatten().min()
     }
 
     /// Takes over a new address of the other side, once it has answered there.
-    pub(crate) fn follow(&mut self, from: SocketAddr, responses_before: u64, events: &mut Events) {
+    fn follow(&mut self, from: SocketAddr, events: &mut Events) {
         let remote = self.connection.remote_address();
-        if remote == self.remote || remote != from || self.path_responses() == responses_before {
+        if remote == self.remote || remote != from {
             return;
         }
         self.remote = remote;

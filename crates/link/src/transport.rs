@@ -18,8 +18,8 @@ const KEEP_ALIVE_PEER: Duration = Duration::from_secs(5);
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 /// What waits in either direction: a few packets of voice; older ones go first.
 const DATAGRAM_BUFFER: usize = 16 * 1024;
-/// Connection ids are on each packet; among a member's few links three bytes don't collide often enough to matter.
-const SHORT_ID: usize = 3;
+/// Connection ids are on each packet; a member's few links have room in two bytes.
+const SHORT_ID: usize = 2;
 const LONG_ID: usize = 8;
 
 pub(crate) fn endpoint_config(seed: [u8; 32], ids: &Arc<Ids>, kind: Kind) -> EndpointConfig {

@@ -102,7 +102,7 @@ fn a_message_of_the_greatest_length_passes_and_a_longer_one_is_refused() {
     let mut pair = Pair::clean();
     pair.connect();
     let link = pair.link;
-    let longest: Vec<u8> = (0..wire::peer::MAX_MESSAGE).map(|i| (i * 7 >> 3) as u8).collect();
+    let longest: Vec<u8> = (0..wire::peer::MAX_MESSAGE).map(|i| (i >> 3) as u8).collect();
     let send =
         |pair: &mut Pair, body: &[u8]| pair.net.with(pair.a, |endpoint, _| endpoint.send_message(link, TEXT, body));
     let (len, max) = (longest.len() + 1, longest.len());
@@ -114,7 +114,7 @@ fn a_message_of_the_greatest_length_passes_and_a_longer_one_is_refused() {
 
 #[test]
 fn a_long_message_passes_a_lossy_path() {
-    for (loss, seconds) in [(LOSS_5, 30), (LOSS_30, 120)] {
+    for (percent, loss, seconds) in [(5, LOSS_5, 30), (30, LOSS_30, 120)] {
         let mut pair = Pair::over(3, Link::of(DELAY / 2).losing(loss));
         pair.connect();
         let link = pair.link;
@@ -122,8 +122,8 @@ fn a_long_message_passes_a_lossy_path() {
         pair.net.with(pair.a, |endpoint, _| endpoint.send_message(link, TEXT, &body)).unwrap();
         let (b, limit) = (pair.b, Duration::from_secs(seconds));
         let start = pair.net.lab.now();
-        assert!(pair.net.lab.run_until(limit, |lab| !lab.stack(b.id).messages().is_empty()), "loss {loss}");
-        println!("1 MiB with {:.0} % loss: {:?}", loss * 200.0, pair.net.lab.now() - start);
+        assert!(pair.net.lab.run_until(limit, |lab| !lab.stack(b.id).messages().is_empty()), "{percent} %");
+        println!("1 MiB with {percent} % loss: {:?}", pair.net.lab.now() - start);
     }
 }
 

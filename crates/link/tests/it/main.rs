@@ -1,5 +1,7 @@
 //! Links between endpoints on a virtual network.
 
+#![allow(clippy::unwrap_used, reason = "helpers are tests too")]
+
 mod closing;
 mod cost;
 mod delivery;

@@ -103,6 +103,7 @@ impl Stack for Node {
 pub(crate) struct Net {
     pub lab: Lab<Node>,
     hosts: u16,
+    seed: u64,
 }
 
 /// A place in the network.
@@ -114,7 +115,7 @@ pub(crate) struct Host {
 
 impl Net {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { lab: Lab::new(seed), hosts: 0 }
+        Self { lab: Lab::new(seed), hosts: 0, seed }
     }
 
     /// A host without an endpoint; its link has all the delay and loss of one way out or in.
@@ -134,7 +135,9 @@ impl Net {
 
     pub(crate) fn install(&mut self, host: Host, identity: &Identity, accept: Accept) {
         let now = self.lab.now();
-        let seed = [self.hosts as u8; 32];
+        self.seed = self.seed.wrapping_mul(31) + 1;
+        let mut random = netsim::Rng::new(self.seed);
+        let seed = std::array::from_fn(|_| random.next_u64() as u8);
         let endpoint = Endpoint::new(Config { identity, seed, accept }, now);
         self.lab.install(host.id, Node { endpoint, events: Vec::new(), sent: Vec::new() });
     }
