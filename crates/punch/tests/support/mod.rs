@@ -269,6 +269,16 @@ impl World {
         });
     }
 
+    /// Lets a member leave and come back as far as another one sees it.
+    pub fn replace(&mut self, member: usize, peer: usize) {
+        self.tell(member, peer);
+        self.lab.with(self.hosts[member], |node, _| {
+            if let Node::Member(member) = node {
+                member.events.retain(|(_, event)| event.peer() != tag(peer));
+            }
+        });
+    }
+
     pub fn hush(&mut self, member: usize) {
         self.lab.with(self.hosts[member], |node, _| {
             if let Node::Member(member) = node {
