@@ -29,6 +29,8 @@ pub(crate) const MAX_WINDOW: u64 = 1024 * 1024;
 const NO_LIMIT: u64 = 1 << 40;
 /// A queue that delays datagrams by more than this is ours to drain.
 const QUEUE_DELAY: Duration = Duration::from_millis(10);
+/// The round trip without a queue is the least of so long, or up to twice as long: a path may be changed for a slower one.
+const BASE_SPAN: Duration = Duration::from_secs(10);
 /// A queue shows when the quickest of so many packets of a round trip was slow; a single one is jitter.
 const SAMPLES: u32 = 8;
 /// How much is kept of the window, in eighths. Packets were lost while a queue was there: it is full.
@@ -67,6 +69,29 @@ struct Bulk {
     samples: u32,
     /// Whether the round before showed a queue.
     has_queue: bool,
+    base: Base,
+}
+
+/// The least round trip of late.
+#[derive(Clone, Debug)]
+struct Base {
+    since: Instant,
+    now: Duration,
+    before: Duration,
+}
+
+impl Base {
+    fn new(now: Instant) -> Self {
+        Self { since: now, now: Duration::MAX, before: Duration::MAX }
+    }
+
+    fn note(&mut self, sample: Duration, now: Instant) -> Duration {
+        if now.saturating_duration_since(self.since) > BASE_SPAN {
+            *self = Self { since: now, now: Duration::MAX, before: self.now };
+        }
+        self.now = self.now.min(sample);
+        self.now.min(self.before)
+    }
 }
 
 impl Bulk {
@@ -80,6 +105,7 @@ impl Bulk {
             quickest: Duration::MAX,
             samples: 0,
             has_queue: false,
+            base: Base::new(now),
         }
     }
 
@@ -94,17 +120,19 @@ impl Bulk {
 }
 
 impl Controller for Bulk {
-    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, _app_limited: bool, rtt: &RttEstimator) {
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, _app_limited: bool, _rtt: &RttEstimator) {
         self.acked += bytes;
+        let sample = now.saturating_duration_since(sent);
+        let base = self.base.note(sample, now);
         if sent < self.round {
             return;
         }
         self.samples += 1;
-        self.quickest = self.quickest.min(now.saturating_duration_since(sent));
+        self.quickest = self.quickest.min(sample);
         if self.samples < SAMPLES {
             return;
         }
-        self.has_queue = self.quickest > rtt.min() + QUEUE_DELAY;
+        self.has_queue = self.quickest > base + QUEUE_DELAY;
         if self.has_queue {
             let is_start = self.window < self.slow_start_until;
             self.shrink(if is_start { KEEP_AFTER_START } else { KEEP_AFTER_DELAY });
@@ -250,6 +278,16 @@ mod tests {
         assert_eq!(bulk.window, INITIAL_WINDOW * KEEP_AFTER_CHANCE / 8 * KEEP_AFTER_LOSS / 8);
         bulk.on_congestion_event(at(300), at(201), true, 1200);
         assert_eq!(bulk.window, MIN_WINDOW);
+    }
+
+    #[test]
+    fn a_slower_path_is_a_queue_at_first_and_a_path_after_a_while() {
+        let start = netsim::epoch();
+        let mut base = Base::new(start);
+        let mut at =
+            |seconds, ms| base.note(Duration::from_millis(ms), start + Duration::from_secs(seconds)).as_millis();
+        assert_eq!([at(0, 25), at(1, 20), at(5, 80), at(9, 80), at(12, 80), at(23, 80)], [25, 20, 20, 20, 20, 80]);
+        assert_eq!(at(24, 30), 30, "a quicker one counts at once");
     }
 
     #[test]

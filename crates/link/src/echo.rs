@@ -33,6 +33,7 @@ pub(crate) struct Echo {
     flight: VecDeque<Vec<u8>>,
     /// Whether something came since: what is sent next begins another flight.
     is_answered: bool,
+    heard: Option<Instant>,
     /// How often something came since the last flight of all.
     answers: u32,
     step: usize,
@@ -46,7 +47,8 @@ impl Echo {
         if datagram.len() < MIN_LEN {
             return;
         }
-        if std::mem::take(&mut self.is_answered) {
+        // QUIC answers a Retry, which looks like a copy here, at once and with a packet that replaces the first.
+        if std::mem::take(&mut self.is_answered) || self.heard == Some(now) {
             self.flight.clear();
         } else if self.flight.len() == MAX_COPIES {
             self.flight.pop_front();
@@ -58,6 +60,7 @@ impl Echo {
 
     /// Something came from the other side. If it was a copy, ours was lost, or is still on its way.
     pub(crate) fn heard(&mut self, is_copy: bool, now: Instant) {
+        self.heard = Some(now);
         if !is_copy {
             self.step = 0;
             self.is_answered = true;

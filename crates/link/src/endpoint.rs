@@ -1,6 +1,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -32,6 +32,8 @@ const MAX_PENDING: usize = 512;
 const RETRY_ABOVE: usize = 64;
 /// Links from one expected address: the one in use, and attempts to replace it.
 const MAX_PER_PEER: usize = 4;
+/// Signalling links from one IPv4 address or IPv6 /64, so that nobody alone takes all there are.
+const MAX_PER_PREFIX: usize = 64;
 /// Answers without a link that wait to be sent.
 const MAX_ANSWERS: usize = 64;
 /// The name that TLS asks for; raw keys have none.
@@ -248,7 +250,8 @@ impl Endpoint {
     /// What may be opened from this address, and with which key.
     fn admits(&self, from: SocketAddr) -> Option<(Kind, Option<IdentityKey>)> {
         let Some(&key) = self.expected.get(&from) else {
-            return self.accept.takes(Kind::Signal).then_some((Kind::Signal, None));
+            let admitted = self.accept.takes(Kind::Signal) && self.has_room_for(from.ip());
+            return admitted.then_some((Kind::Signal, None));
         };
         let of_peer = self.sessions.values().filter(|session| session.remote == from && !session.is_closed()).count();
         let admitted = self.accept.takes(Kind::Peer)
@@ -256,6 +259,11 @@ impl Endpoint {
             && self.own.proof_key.is_some()
             && of_peer < MAX_PER_PEER;
         admitted.then_some((Kind::Peer, Some(key)))
+    }
+
+    fn has_room_for(&self, from: IpAddr) -> bool {
+        let links = self.sessions.values().filter(|session| session.incoming && !session.is_closed());
+        from.is_loopback() || links.filter(|link| prefix(link.remote.ip()) == prefix(from)).count() < MAX_PER_PREFIX
     }
 
     fn answer(&mut self, transmit: &QuicTransmit, mut payload: Vec<u8>) {
@@ -396,6 +404,14 @@ impl Endpoint {
         self.drive(link, now);
     }
 
+    /// Tells that a link's packets take another path: what was learnt of the old one is forgotten.
+    pub fn path_changed(&mut self, link: LinkId, now: Instant) {
+        if let Some(session) = self.sessions.get_mut(&link).filter(|session| session.is_open()) {
+            session.connection.path_changed(now);
+            self.drive(link, now);
+        }
+    }
+
     /// Closes every link.
     pub fn close_all(&mut self, code: u32, reason: &str, now: Instant) {
         let links: Vec<_> = self.sessions.keys().copied().collect();
@@ -422,6 +438,14 @@ impl Endpoint {
     /// Figures of a link.
     pub fn stats(&self, link: LinkId) -> Option<Stats> {
         self.sessions.get(&link).map(Session::stats)
+    }
+}
+
+/// What one network customer has.
+fn prefix(ip: IpAddr) -> u128 {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(ip) => ip.to_bits() >> 64 << 64,
     }
 }
 

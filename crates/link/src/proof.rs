@@ -44,4 +44,10 @@ mod tests {
         assert!(!holds(&[3; 32], &[4; 32], &a, &b, &proof[..31]));
         assert!(!holds(&[3; 32], &[4; 32], &a, &b, &[]));
     }
+
+    #[test]
+    fn proof_bytes() {
+        let proof = make(&[3; 32], &[4; 32], &IdentityKey([1; 32]), &IdentityKey([2; 32]));
+        assert_eq!(proof[..8], 0xafca_5a9a_8da8_9771_u64.to_be_bytes());
+    }
 }

@@ -235,3 +235,21 @@ fn what_comes_twice_is_delivered_once() {
     let b = pair.net.node(pair.b);
     assert_eq!((b.messages().len(), b.datagrams().len()), (1, 50));
 }
+
+#[test]
+fn a_change_of_path_loses_nothing() {
+    let mut pair = Pair::clean();
+    let b_link = pair.connect();
+    let (a_link, a, b) = (pair.link, pair.a, pair.b);
+    pair.net.with(a, |endpoint, _| endpoint.send_message(a_link, TEXT, &vec![1; 300_000])).unwrap();
+    pair.run_for(RTT);
+    for host in [a, b] {
+        pair.net.lab.net.set_link(host.id, Link::of(DELAY * 3));
+    }
+    pair.net.with(a, |endpoint, now| endpoint.path_changed(a_link, now));
+    talk(&mut pair, b_link, 100);
+    pair.run_for(Duration::from_secs(5));
+    assert_eq!((pair.net.node(b).messages().len(), pair.net.node(b).datagrams().len()), (1, 100));
+    let rtt = pair.net.node(a).endpoint.stats(a_link).unwrap().rtt;
+    assert!(rtt > RTT * 5, "{rtt:?}");
+}

@@ -121,7 +121,7 @@ impl Net {
     /// A host without an endpoint; its link has all the delay and loss of one way out or in.
     pub(crate) fn host(&mut self, link: Link) -> Host {
         self.hosts += 1;
-        let ip = IpAddr::from(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, self.hosts));
+        let ip = IpAddr::from(Ipv6Addr::new(0xfd00, 0, 0, self.hosts, 0, 0, 0, 1));
         let id = self.lab.net.add_host(Segment::INTERNET, &[ip]);
         self.lab.net.set_link(id, link);
         Host { id, addr: SocketAddr::new(ip, PORT) }

@@ -57,13 +57,27 @@ fn a_hundred_clients_have_their_own_sessions() {
 fn many_at_once_are_asked_to_show_that_they_can_be_reached() {
     let mut net = Net::new(2);
     let server = net.endpoint(&client(255), Accept::Signal, Link::of(DELAY / 2));
-    // The first 64 handshakes stay unfinished, the rest is asked for a round trip more.
+    // While 64 handshakes are unfinished, the rest is asked for a round trip more.
     let clients = clients(&mut net, server, 200);
     net.lab.run_for(RTT * 5);
     assert_eq!(net.node(server).count(|event| matches!(event, Event::Connected { .. })), 200);
     let slow =
         clients.iter().filter(|(host, _)| net.node(*host).connected().unwrap().0 - netsim::epoch() > RTT).count();
     assert_eq!(slow, 200 - 64);
+}
+
+#[test]
+fn nobody_alone_takes_all_the_links_there_are() {
+    let mut net = Net::new(2);
+    let server = net.endpoint(&client(255), Accept::Signal, Link::of(DELAY / 2));
+    let host = net.endpoint(&client(1), Accept::None, Link::of(DELAY / 2));
+    for _ in 0..100 {
+        net.with(host, |endpoint, now| endpoint.connect(Kind::Signal, server.addr, None, now)).unwrap();
+    }
+    let other = clients(&mut net, server, 1)[0].0;
+    net.lab.run_for(RTT * 3);
+    assert_eq!(net.node(host).count(|event| matches!(event, Event::Connected { .. })), 64);
+    assert!(net.node(other).connected().is_some());
 }
 
 #[test]

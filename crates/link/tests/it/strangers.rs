@@ -146,7 +146,7 @@ fn a_flood_of_attempts_is_bounded_and_passes() {
     let server = net.endpoint(&people(2)[1], Accept::Signal, Link::of(DELAY));
     let mut answered = 0;
     for i in 0..2000u32 {
-        let from = format!("[fd00::{:x}:{:x}]:1", 1 + (i >> 16), i & 0xffff);
+        let from = format!("[fd00:0:0:{:x}::1]:1", 0x100 + i);
         answered += u32::from(answers(&mut net, server, &from, &nth_first_flight(Kind::Signal, i.into())));
     }
     println!("{answered} of 2000 were answered");
