@@ -38,7 +38,7 @@ impl Pace {
     }
 
     fn follow_skip(&mut self, now: i64) {
-        let late = now - self.pulled - self.lowest.value().unwrap_or(i64::MAX);
+        let late = self.lowest.value().map_or(0, |lowest| now - self.pulled - lowest);
         if late <= self.block() / 2 {
             self.late = 0;
             return;

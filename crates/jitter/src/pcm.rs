@@ -122,6 +122,12 @@ impl Pcm {
         self.phase = 0.0;
     }
 
+    /// Bytes of memory that hold sound.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.samples.capacity() * size_of::<f32>()
+    }
+
     fn compact(&mut self) {
         if self.read >= 4 * HISTORY {
             self.samples.drain(..self.read - HISTORY);

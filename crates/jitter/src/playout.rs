@@ -21,6 +21,8 @@ const SKIPPED: i64 = 960;
 const LATE_RUN: u32 = 2;
 /// Sound older than this is not played when a long outage ends: 400 ms.
 const CATCH_UP: i64 = 19_200;
+/// Nothing is stretched for this long after a talkspurt began: 30 ms.
+const ONSET: i64 = 1440;
 /// Nothing is shortened for this long after sound was missing: 300 ms.
 const CALM: i64 = 14_400;
 /// Resampling begins when the delay is this close to what it needs: 1 ms.
@@ -127,6 +129,12 @@ impl<D: Decode> Playout<D> {
         self.state == State::Silent && self.store.is_empty()
     }
 
+    /// Bytes of memory that hold frames and sound.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.store.room() + self.pcm.room()
+    }
+
     /// How long the sound read next waited, beyond the network at its fastest.
     pub(crate) fn delay(&self, moment: &Moment<'_>) -> Option<i64> {
         let is_known = self.state == State::Playing && self.missed == 0;
@@ -183,7 +191,7 @@ impl<D: Decode> Playout<D> {
         self.end = frame.time - if is_onset_lost { self.frame as i64 } else { 0 };
         self.next = Some(if is_onset_lost { frame.seq - 1 } else { frame.seq });
         (self.state, self.has_played, self.is_ended) = (State::Playing, true, false);
-        self.late_run = 0;
+        (self.late_run, self.rest) = (0, ONSET);
         true
     }
 

@@ -110,6 +110,12 @@ impl Store {
         self.used == 0
     }
 
+    /// Bytes of memory that hold frames.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.slots.iter().map(|slot| slot.opus.capacity()).sum()
+    }
+
     fn drop_where(&mut self, is_dropped: impl Fn(i64) -> bool) {
         for slot in self.slots.iter_mut().filter(|slot| slot.is_used && is_dropped(slot.head.seq)) {
             slot.is_used = false;

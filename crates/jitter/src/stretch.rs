@@ -34,15 +34,17 @@ pub(crate) fn stretch(pcm: &mut Pcm, wish: isize, is_urgent: bool) -> Stretched 
     let sign = wish.signum();
     let wish = wish.unsigned_abs();
     let reach = if sign > 0 { pcm.ahead().saturating_sub(MARGIN) } else { pcm.history().saturating_sub(WINDOW) };
-    if pcm.ahead() < MARGIN || reach < SHORTEST || wish < SHORTEST {
+    // To shorten by more than was asked for would starve the buffer; to lengthen by more costs little.
+    let least = if sign > 0 { wish } else { wish.max(SHORTEST) };
+    let longest = if sign > 0 { wish.min(LONGEST) } else { LONGEST };
+    if pcm.ahead() < MARGIN || reach < SHORTEST || least < SHORTEST {
         return Stretched::default();
     }
-    let longest = wish.min(reach);
-    let in_silence = is_silent(pcm, sign * longest.cast_signed());
+    let in_silence = is_silent(pcm, sign * least.min(reach).cast_signed());
     let by = if in_silence {
-        Some(longest)
+        Some(least.min(reach))
     } else {
-        best_lag(pcm, sign, longest.min(LONGEST), if is_urgent { ALIKE_ENOUGH } else { ALIKE })
+        best_lag(pcm, sign, longest.min(reach), if is_urgent { ALIKE_ENOUGH } else { ALIKE })
     };
     let Some(by) = by else { return Stretched::default() };
     let by = sign * by.cast_signed();
@@ -126,6 +128,7 @@ mod tests {
         assert_eq!(stretch(&mut pcm, 2345, false).by, 2345);
         assert_eq!(stretch(&mut pcm, -1000, false).by, -1000);
         assert_eq!(stretch(&mut pcm, 60, false).by, 0, "too little to be worth it");
+        assert_eq!(stretch(&mut pcm, -60, false).by, -120, "rather too long than too short");
     }
 
     #[test]

@@ -1,0 +1,5 @@
+//! Whole calls in virtual time.
+
+mod call;
+mod mixing;
+mod playing;

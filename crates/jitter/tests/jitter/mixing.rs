@@ -1,0 +1,169 @@
+//! Several speakers at once.
+
+use std::time::Instant;
+
+use jitter::{Config, Decode, Heard, Mixer, Undecodable};
+use wire::{
+    PeerTag,
+    voice::{Flags, Frame, MediaTime, Report, Voice},
+};
+
+use crate::call::{millis, start};
+
+const ALICE: PeerTag = PeerTag(1);
+const BOB: PeerTag = PeerTag(2);
+
+/// Decodes a packet to the level that its last byte says, in hundredths.
+struct Level;
+
+impl Decode for Level {
+    fn decode(&mut self, opus: &[u8], out: &mut [f32]) -> Result<usize, Undecodable> {
+        out.fill(f32::from(opus[2]) / 100.0);
+        Ok(out.len())
+    }
+
+    fn decode_fec(&mut self, _: &[u8], _: &mut [f32]) -> Result<usize, Undecodable> {
+        Err(Undecodable)
+    }
+
+    fn conceal(&mut self, out: &mut [f32]) {
+        out.fill(0.0);
+    }
+
+    fn reset(&mut self) {}
+}
+
+struct Room {
+    mixer: Mixer<Level>,
+    start: Instant,
+    frames: u16,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self { mixer: Mixer::new(Config::default(), || Level), start: start(), frames: 0 }
+    }
+
+    fn now(&self) -> Instant {
+        self.start + millis(f64::from(self.frames) * 10.0)
+    }
+
+    fn say(&mut self, who: PeerTag, level: u8) -> Heard {
+        let voice = Voice::Frame(Frame {
+            stream: 1,
+            seq: self.frames,
+            time: MediaTime(u32::from(self.frames) * 4),
+            flags: Flags::default(),
+            level: 0,
+            opus: &[8 << 3, 0, level],
+            copies: Vec::new(),
+        });
+        self.mixer.push(who, &voice.to_bytes(), self.now()).expect("a voice packet")
+    }
+
+    /// Ten milliseconds of everybody, after some time in which they say the same.
+    fn hear(&mut self, levels: &[(PeerTag, u8)]) -> Vec<f32> {
+        let mut out = vec![0.0; 480];
+        for _ in 0..50 {
+            for (who, level) in levels {
+                self.say(*who, *level);
+            }
+            self.mixer.pull(&mut out, self.now());
+            self.frames += 1;
+        }
+        out
+    }
+}
+
+#[test]
+fn speakers_are_summed_with_their_gains() {
+    let mut room = Room::new();
+    room.mixer.set_gain(BOB, 2.0);
+
+    assert_eq!(room.hear(&[(ALICE, 20), (BOB, 30)]), [0.2 + 0.6; 480]);
+    room.mixer.set_gain(BOB, 0.0);
+    assert_eq!(room.hear(&[(ALICE, 20), (BOB, 30)]), [0.2; 480]);
+    room.mixer.set_gain(BOB, f32::NAN);
+    assert_eq!(room.hear(&[(ALICE, 20), (BOB, 30)]), [0.2 + 0.3; 480]);
+}
+
+#[test]
+fn a_loud_sum_is_limited() {
+    let sum = Room::new().hear(&[(ALICE, 80), (BOB, 90)]);
+    assert!(sum.iter().all(|sample| (0.85..0.892).contains(sample)), "{sum:?}");
+}
+
+#[test]
+fn each_speaker_can_be_recorded_by_itself() {
+    let mut room = Room::new();
+    room.mixer.set_gain(BOB, 4.0);
+    room.hear(&[(ALICE, 20), (BOB, 30)]);
+    room.say(ALICE, 20);
+    room.say(BOB, 30);
+
+    let mut taps = Vec::new();
+    let now = room.now();
+    let mixed = room.mixer.pull_tapped(&mut [0.0; 480], now, |who, sound| taps.push((who, sound.to_vec())));
+
+    assert_eq!(taps, [(ALICE, vec![0.2; 480]), (BOB, vec![0.3; 480])]);
+    assert_eq!(mixed.speakers, 2);
+}
+
+#[test]
+fn a_report_is_due_for_each_speaker_five_times_a_second() {
+    let mut room = Room::new();
+    let mut reports = Vec::new();
+    for _ in 0..100 {
+        room.say(ALICE, 20);
+        let now = room.now();
+        room.mixer.pull(&mut [0.0; 480], now);
+        reports.extend(std::iter::from_fn(|| room.mixer.poll_report(now)));
+        room.frames += 1;
+    }
+    assert_eq!(reports.len(), 4, "at 200, 400, 600 and 800 ms");
+    assert!(reports.iter().all(|(who, report)| *who == ALICE && report.loss_permille == 0));
+
+    room.frames += 100;
+    let now = room.now();
+    room.mixer.poll_report(now);
+    assert_eq!(room.mixer.poll_report(now), None, "nothing came since");
+}
+
+#[test]
+fn a_report_of_the_peer_is_handed_back() {
+    let mut room = Room::new();
+    let report = Report { loss_permille: 30, ..Report::default() };
+    let now = room.now();
+
+    let heard = room.mixer.push(ALICE, &Voice::Report(report).to_bytes(), now);
+
+    assert_eq!(heard, Ok(Heard::Report(report)));
+    assert_eq!(room.mixer.stats().count(), 0);
+    assert!(room.mixer.push(ALICE, &[9, 9, 9], now).is_err());
+}
+
+#[test]
+fn there_are_only_so_many_speakers_and_who_is_silent_gives_way() {
+    let mut room = Room::new();
+    let all: Vec<(PeerTag, u8)> = (0..Mixer::<Level>::MAX_SPEAKERS as u32).map(|tag| (PeerTag(tag + 10), 1)).collect();
+    room.hear(&all);
+    assert_eq!(room.say(ALICE, 20), Heard::Refused);
+
+    room.hear(&all[1..]);
+    assert_eq!(room.say(ALICE, 20), Heard::Frame);
+    assert_eq!(room.mixer.stats().count(), all.len());
+    assert!(room.mixer.stats().all(|(who, _)| who != all[0].0));
+}
+
+#[test]
+fn who_leaves_or_says_nothing_for_a_minute_is_forgotten() {
+    let mut room = Room::new();
+    room.hear(&[(ALICE, 20), (BOB, 30)]);
+    room.mixer.remove(ALICE);
+    assert_eq!(room.mixer.stats().count(), 1);
+
+    room.frames += 6100;
+    let now = room.now();
+    room.mixer.pull(&mut [0.0; 480], now);
+    assert_eq!(room.mixer.stats().count(), 0);
+}
