@@ -44,6 +44,23 @@ fn remote(why: CloseWhy) -> CloseReason {
 }
 
 #[test]
+fn who_is_there_has_heard_of_a_newcomer_when_the_newcomer_hears_of_it() {
+    let server = Server::start();
+    let mut members: Vec<Member> = Vec::new();
+    for number in 1..=8 {
+        members.push(Member::join(&server, number, "lobby", &format!("m{number}")).0);
+        let (newcomer, others) = members.split_last_mut().unwrap();
+        for other in others {
+            let heard = other.has_heard();
+            assert!(
+                matches!(&heard, Some(ToMember::MemberJoined(member)) if member.observed == [newcomer.at()]),
+                "{heard:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_dual_stack_socket_tells_ipv4_members_ipv4_addresses() {
     let server = Server::start_with(&["--udp", "[::]:0"]);
     for (number, host) in [(1, "127.0.0.1"), (2, "[::1]")] {

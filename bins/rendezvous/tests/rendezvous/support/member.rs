@@ -90,6 +90,20 @@ impl Member {
         }
     }
 
+    /// The next message, if it has come already.
+    pub(crate) fn has_heard(&mut self) -> Option<ToMember> {
+        let mut buffer = [0; 2048];
+        self.socket.set_nonblocking(true).unwrap();
+        while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
+            self.endpoint.handle_datagram(from, &buffer[..length], Instant::now());
+        }
+        self.socket.set_nonblocking(false).unwrap();
+        match self.endpoint.poll_event()? {
+            (_, Event::Message { body, .. }) => Some(wire::decode("message", &body).unwrap()),
+            (_, other) => panic!("no message: {other:?}"),
+        }
+    }
+
     /// How the session ended.
     pub(crate) fn end(&mut self) -> CloseReason {
         loop {

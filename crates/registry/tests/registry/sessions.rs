@@ -1,145 +1,15 @@
-//! The registry's behaviour in virtual time, one sentence a test.
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+//! How sessions join, change and end.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use identity::{ChannelSecret, Identity};
-use registry::{ChannelName, ChannelRecord, CloseWhy, Config, ConnId, CreateError, Limits, Output, Registry, What};
+use identity::ChannelSecret;
+use registry::{CloseWhy, ConnId, Limits, Output};
 use wire::{
-    IdentityKey, MemberSlot,
-    signal::{ChannelKind, Join, Joined, LeaveReason, Refusal, Signature, ToMember, ToServer},
+    MemberSlot,
+    signal::{ChannelKind, Join, LeaveReason, Refusal, Signature, ToMember, ToServer},
 };
 
-/// A rendezvous and the sessions of some people, on a clock that only this moves.
-struct Server {
-    registry: Registry,
-    key: IdentityKey,
-    now: Instant,
-}
-
-fn identity(number: u8) -> Identity {
-    Identity::from_seed(&[number; 32])
-}
-
-fn exporter(conn: u64) -> [u8; 32] {
-    [conn as u8 ^ 0x55; 32]
-}
-
-fn address(conn: u64) -> SocketAddr {
-    format!("203.0.113.{conn}:4000").parse().unwrap()
-}
-
-fn channel(name: &str) -> ChannelName {
-    ChannelName::parse(name).unwrap()
-}
-
-fn record(name: &str, join_key: Option<IdentityKey>) -> ChannelRecord {
-    ChannelRecord {
-        name: channel(name),
-        kind: if join_key.is_some() { ChannelKind::Password } else { ChannelKind::Open },
-        description: String::new(),
-        author: String::new(),
-        join_key,
-        owner: [0; 32],
-        created_at: 0,
-    }
-}
-
-impl Server {
-    fn new() -> Self {
-        Self::with(true, Limits::default())
-    }
-
-    fn with(adhoc: bool, limits: Limits) -> Self {
-        let key = identity(200).key();
-        #[allow(clippy::disallowed_methods, reason = "a test's time starts somewhere")]
-        let now = Instant::now();
-        Self { registry: Registry::new(Config { server_key: key, adhoc, limits, seed: 1 }), key, now }
-    }
-
-    /// Connects with the identity of the same number.
-    fn connect(&mut self, conn: u64) {
-        self.connect_as(conn, conn as u8);
-    }
-
-    fn connect_as(&mut self, conn: u64, who: u8) {
-        self.registry.handle_connected(ConnId(conn), identity(who).key(), address(conn), exporter(conn), self.now);
-    }
-
-    fn say(&mut self, conn: u64, message: ToServer) -> Vec<Output> {
-        self.registry.handle_message(ConnId(conn), message, self.now);
-        self.outputs()
-    }
-
-    fn join(&mut self, conn: u64, channel: &str, name: &str) -> Vec<Output> {
-        self.join_with(conn, channel, name, None)
-    }
-
-    fn join_with(&mut self, conn: u64, channel: &str, name: &str, proof: Option<Signature>) -> Vec<Output> {
-        let (channel, name) = (channel.to_owned(), name.to_owned());
-        self.say(conn, ToServer::Join(Join { version: wire::VERSION, channel, name, proof, card: vec![conn as u8] }))
-    }
-
-    /// Connects and joins; must be let in.
-    fn seat(&mut self, conn: u64, channel: &str, name: &str) -> Joined {
-        self.connect(conn);
-        joined(&self.join(conn, channel, name))
-    }
-
-    fn outputs(&mut self) -> Vec<Output> {
-        std::iter::from_fn(|| self.registry.poll_output()).collect()
-    }
-
-    fn happened(&mut self) -> Vec<What> {
-        std::iter::from_fn(|| self.registry.poll_event()).map(|event| event.what).collect()
-    }
-
-    fn wait(&mut self, time: Duration) -> Vec<Output> {
-        let end = self.now + time;
-        while let Some(at) = self.registry.poll_timeout()
-            && at <= end
-        {
-            self.now = self.now.max(at);
-            self.registry.handle_timeout(self.now);
-        }
-        self.now = end;
-        self.outputs()
-    }
-
-    fn proof(&self, secret: &ChannelSecret, channel: &str, conn: u64, who: u8) -> Option<Signature> {
-        let statement = identity::join_statement(&self.key, channel, &exporter(conn), &identity(who).key());
-        Some(secret.join_key().sign(&statement))
-    }
-}
-
-fn joined(outputs: &[Output]) -> Joined {
-    match outputs.last() {
-        Some(Output::Send { message: ToMember::Joined(joined), .. }) => joined.clone(),
-        other => panic!("not joined: {other:?}"),
-    }
-}
-
-fn refusal(outputs: &[Output]) -> Refusal {
-    match outputs {
-        [Output::Send { message: ToMember::Refused(refusal), .. }] => refusal.clone(),
-        other => panic!("not refused: {other:?}"),
-    }
-}
-
-fn sent(conn: u64, message: ToMember) -> Output {
-    Output::Send { conn: ConnId(conn), message }
-}
-
-fn left(slot: u16, why: LeaveReason) -> ToMember {
-    ToMember::MemberLeft { slot: MemberSlot(slot), why }
-}
-
-fn closed(conn: u64, why: CloseWhy) -> Output {
-    Output::Close { conn: ConnId(conn), why }
-}
+use crate::support::{Server, address, channel, closed, exporter, identity, joined, left, record, refusal, sent};
 
 #[test]
 fn members_are_told_of_a_newcomer_before_the_newcomer_gets_its_roster() {
@@ -183,39 +53,6 @@ fn an_ipv4_mapped_address_is_told_as_ipv4() {
     let mapped = "[::ffff:203.0.113.1]:4000".parse().unwrap();
     server.registry.handle_connected(ConnId(1), identity(1).key(), mapped, exporter(1), server.now);
     assert_eq!(joined(&server.join(1, "lobby", "alice")).observed, address(1));
-}
-
-#[test]
-fn a_channel_made_on_the_fly_is_gone_with_its_last_member() {
-    let mut server = Server::new();
-    server.seat(1, "lobby", "alice");
-    assert_eq!(server.registry.channel(&channel("lobby")).unwrap().members, 1);
-
-    server.say(1, ToServer::Leave);
-
-    assert_eq!(server.registry.channel(&channel("lobby")), None);
-    let left = What::Left { name: "alice".into(), members: 0, why: LeaveReason::Left };
-    let joined = What::Joined { name: "alice".into(), members: 1 };
-    assert_eq!(server.happened(), [What::Created, joined, left, What::Deleted]);
-}
-
-#[test]
-fn no_channel_is_made_on_the_fly_where_that_is_forbidden() {
-    let mut server = Server::with(false, Limits::default());
-    server.connect(1);
-    assert_eq!(refusal(&server.join(1, "lobby", "alice")), Refusal::UnknownChannel);
-
-    server.registry.restore(record("lobby", None));
-    server.seat(2, "lobby", "alice");
-}
-
-#[test]
-fn a_kept_channel_stays_when_it_is_empty() {
-    let mut server = Server::new();
-    server.registry.restore(record("lobby", None));
-    server.seat(1, "lobby", "alice");
-    server.say(1, ToServer::Leave);
-    assert_eq!(server.registry.channel(&channel("lobby")).unwrap().members, 0);
 }
 
 #[test]
@@ -303,16 +140,6 @@ fn names_that_are_none_are_refused_and_say_why() {
 }
 
 #[test]
-fn a_channel_that_looks_like_another_is_not_made() {
-    let mut server = Server::new();
-    server.seat(1, "lobby", "alice");
-    server.connect(2);
-    assert!(matches!(refusal(&server.join(2, "lоbby", "bob")), Refusal::BadChannel(_)));
-    assert_eq!(server.registry.create(record("lоbby", None)), Err(CreateError::LooksLike(channel("lobby"))));
-    assert_eq!(server.registry.create(record("lobby", None)), Err(CreateError::Exists));
-}
-
-#[test]
 fn a_channel_with_a_secret_opens_to_its_proof_alone() {
     let mut server = Server::new();
     let secret = ChannelSecret::open(&server.key, "made up");
@@ -373,15 +200,6 @@ fn a_full_channel_takes_nobody_but_who_comes_back() {
     assert_eq!(refusal(&server.join(3, "lobby", "carol")), Refusal::ChannelFull(2));
     server.connect_as(4, 2);
     joined(&server.join(4, "lobby", "bob"));
-}
-
-#[test]
-fn a_full_server_makes_no_more_channels() {
-    let mut server = Server::with(true, Limits { channels: 1, ..Limits::default() });
-    server.seat(1, "lobby", "alice");
-    server.connect(2);
-    assert_eq!(refusal(&server.join(2, "kitchen", "bob")), Refusal::ServerFull);
-    assert_eq!(server.registry.create(record("kitchen", None)), Err(CreateError::Full(1)));
 }
 
 #[test]
@@ -457,70 +275,6 @@ fn a_change_of_card_or_address_is_told_to_the_others() {
     assert_eq!(bob.observed, [moved]);
     server.registry.handle_moved(ConnId(2), moved, server.now);
     assert_eq!(server.outputs(), [], "nothing changed");
-}
-
-#[test]
-fn a_created_channel_is_shown_once_it_is_stored() {
-    let mut server = Server::new();
-    server.registry.create(record("den", None)).unwrap();
-    assert_eq!(server.registry.channels(None).count(), 0);
-    assert_eq!(server.registry.create(record("den", None)), Err(CreateError::Exists), "the name is reserved");
-
-    server.registry.confirm(&channel("den"));
-    assert_eq!(server.registry.channels(None).count(), 1);
-    assert_eq!(server.happened(), [What::Created]);
-}
-
-#[test]
-fn a_channel_has_a_join_key_if_and_only_if_it_has_a_secret() {
-    let mut server = Server::new();
-    let mut without = record("den", Some(identity(1).key()));
-    without.join_key = None;
-    assert_eq!(server.registry.create(without), Err(CreateError::JoinKey));
-    let mut with = record("den", None);
-    with.join_key = Some(identity(1).key());
-    assert_eq!(server.registry.create(with), Err(CreateError::JoinKey));
-}
-
-#[test]
-fn members_of_a_deleted_channel_are_told_and_out() {
-    let mut server = Server::new();
-    server.registry.restore(record("den", None));
-    server.seat(1, "den", "alice");
-    server.seat(2, "den", "bob");
-
-    server.registry.delete(&channel("den"), server.now);
-
-    assert_eq!(
-        server.outputs(),
-        [sent(1, left(0, LeaveReason::ChannelDeleted)), sent(2, left(1, LeaveReason::ChannelDeleted))]
-    );
-    assert_eq!(server.registry.channel(&channel("den")), None);
-    let outputs = server.wait(Duration::from_secs(3));
-    assert_eq!(outputs, [closed(1, CloseWhy::ChannelDeleted), closed(2, CloseWhy::ChannelDeleted)]);
-}
-
-#[test]
-fn a_channel_on_the_fly_is_nobodys_to_delete() {
-    let mut server = Server::new();
-    server.seat(1, "lobby", "alice");
-    server.registry.delete(&channel("lobby"), server.now);
-    assert_eq!(server.outputs(), []);
-}
-
-#[test]
-fn channels_are_listed_by_name_in_pages() {
-    let mut server = Server::new();
-    for name in ["c", "a", "d", "b"] {
-        server.registry.restore(record(name, None));
-    }
-    let page = |after: Option<&str>| -> Vec<String> {
-        let after = after.map(channel);
-        server.registry.channels(after.as_ref()).take(2).map(|info| info.name.to_string()).collect()
-    };
-    assert_eq!(page(None), ["a", "b"]);
-    assert_eq!(page(Some("b")), ["c", "d"]);
-    assert!(page(Some("d")).is_empty());
 }
 
 #[test]
