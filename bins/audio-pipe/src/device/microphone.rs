@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use codec::RATE;
 use cpal::traits::{DeviceTrait, StreamTrait};
 use cpal::{FromSample, SampleFormat, SizedSample, Stream};
@@ -39,7 +39,7 @@ impl Microphone {
     /// Opens the device of that name, or the default one.
     pub(crate) fn open(name: Option<&str>, period: Duration) -> Result<Self> {
         let running = Running::start(name, period)
-            .context("no microphone; --input FILE talks from a file instead")
+            .map_err(|error| anyhow!("no microphone: {error:#}; --input FILE talks from a file instead"))
             .exit(Exit::Unavailable)?;
         Ok(Self { name: name.map(str::to_owned), period, running, ready: Vec::new(), timeline: None, at: 0 })
     }

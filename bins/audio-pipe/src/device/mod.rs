@@ -65,7 +65,7 @@ pub(crate) fn list() -> Result<Vec<Listed>> {
             }
         }
     }
-    Ok(listed)
+    if listed.is_empty() { Err(anyhow!("the system has none")).exit(Exit::Unavailable) } else { Ok(listed) }
 }
 
 /// PipeWire before PulseAudio before anything else; ALSA only where there is no sound server.
@@ -117,7 +117,7 @@ fn default_device(host: &Host, direction: Direction) -> Option<Device> {
 fn choose(direction: Direction, name: Option<&str>, period: Duration) -> Result<Chosen> {
     let host = host()?;
     let device = match name {
-        None => default_device(&host, direction).context("there is none")?,
+        None => default_device(&host, direction).context("the system has none")?,
         Some(name) => {
             let devices = usable(&host)?;
             let is_exact = |device: &&Device| {
@@ -130,7 +130,7 @@ fn choose(direction: Direction, name: Option<&str>, period: Duration) -> Result<
                     |device: &&Device| device.description().is_ok_and(|d| d.name().to_lowercase().contains(&wanted));
                 devices.iter().filter(fits).find(is_part)
             });
-            found.cloned().with_context(|| format!("there is none called {name}; `audio-pipe devices` lists them"))?
+            found.cloned().with_context(|| format!("none is called {name} (`audio-pipe devices` lists them)"))?
         }
     };
     let (config, format) = configure(&device, direction, period)?;

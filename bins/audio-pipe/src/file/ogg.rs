@@ -249,6 +249,9 @@ impl OpusReader {
 fn read_page(input: &mut impl Read) -> Result<Option<ogg::reading::OggPage>> {
     let mut header = [0; 27];
     let Some(()) = read_whole(input, &mut header)? else { return Ok(None) };
+    if &header[..4] != b"OggS" {
+        return Err(anyhow::anyhow!("not an Ogg file")).exit(Exit::Data);
+    }
     let (mut parser, segments) = PageParser::new(header).map_err(broken).exit(Exit::Data)?;
     let mut table = vec![0; segments];
     let Some(()) = read_whole(input, &mut table)? else { return Ok(None) };
@@ -267,8 +270,5 @@ fn read_whole(input: &mut impl Read, bytes: &mut [u8]) -> Result<Option<()>> {
 }
 
 fn broken(error: OggReadError) -> anyhow::Error {
-    match error {
-        OggReadError::NoCapturePatternFound => anyhow::anyhow!("not an Ogg file"),
-        error => anyhow::anyhow!("not a sound Ogg file: {error}"),
-    }
+    anyhow::anyhow!("not a sound Ogg file: {error}")
 }

@@ -1,0 +1,7 @@
+//! The program as people and scripts run it: its files, its pipes, its place at an agent socket, real devices.
+
+mod devices;
+mod files;
+mod pipes;
+mod support;
+mod talk;
