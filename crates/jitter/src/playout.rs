@@ -15,6 +15,8 @@ const HOLD: usize = 2400;
 const GONE: usize = 5760;
 /// Made-up sound is made in such pieces: 10 ms.
 const PIECE: usize = 480;
+/// ... or in shorter ones, of whole 2.5 ms.
+const UNIT: usize = 120;
 /// Of a frame this much late, what should have been heard is skipped; of more, all is played: 20 ms.
 const SKIPPED: i64 = 960;
 /// So many late frames in a row are a delay that stays.
@@ -301,11 +303,13 @@ impl<D: Decode> Playout<D> {
             return self.fall_silent();
         }
         let len = len.min(self.frame);
-        let out = self.pcm.append(len);
+        let made = len.next_multiple_of(UNIT);
+        let out = self.pcm.append(made);
         self.decoder.conceal(out);
         for (i, sample) in out.iter_mut().enumerate() {
             *sample *= loudness(self.missed + i);
         }
+        self.pcm.truncate(made - len);
         self.missed += len;
         self.end += len as i64;
         self.calm = CALM;
