@@ -92,30 +92,28 @@ fn addressee(args: &Send, client: &mut Client, channel: &str) -> anyhow::Result<
     if args.to.is_none() && args.wait.is_none() {
         return Ok(Peers::All);
     }
-    let wait = args.wait.map(|seconds| Duration::from_secs(seconds.into()));
-    let deadline = Instant::now() + wait.unwrap_or(ROSTER_TIMEOUT);
+    let start = Instant::now();
+    // Until puncher has told of everybody there is nothing to wait for.
+    let mut deadline = start + ROSTER_TIMEOUT;
     let mut peers: BTreeMap<PeerTag, PeerStatus> = BTreeMap::new();
     loop {
-        let wanted = peers.values().filter(|peer| args.to.as_ref().is_none_or(|name| *name == peer.name));
-        let (secure, others): (Vec<_>, Vec<_>) = wanted.partition(|peer| peer.secure);
-        let found = secure.first().or(others.first().filter(|_| wait.is_none())).map(|peer| peer.tag);
-        if let Some(tag) = found {
-            return Ok(if args.to.is_some() { Peers::One(tag) } else { Peers::All });
+        let wanted = || peers.values().filter(|peer| args.to.as_ref().is_none_or(|name| *name == peer.name));
+        let to = |peer: &PeerStatus| if args.to.is_some() { Peers::One(peer.tag) } else { Peers::All };
+        if let Some(peer) = wanted().find(|peer| peer.secure || args.wait.is_none()) {
+            return Ok(to(peer));
         }
         match client.read_until(deadline)? {
             Answer::Record(FromPuncher::Peer(status)) => drop(peers.insert(status.tag, status)),
             Answer::Record(FromPuncher::Left { tag, .. }) => drop(peers.remove(&tag)),
-            Answer::Record(FromPuncher::Server { .. }) if wait.is_none() => return Err(absent(args, channel)),
+            Answer::Record(FromPuncher::Server { .. }) => {
+                deadline = start + Duration::from_secs(args.wait.unwrap_or(0).into());
+            }
             Answer::Record(FromPuncher::Closing) | Answer::Ended => {
                 return Err(anyhow!("puncher has ended")).exit(Exit::Unavailable);
             }
             Answer::Record(record) => show_in_passing(record)?,
-            // Somebody is there, but not secure yet: puncher may still make it.
-            Answer::TimedOut if !others.is_empty() => {
-                let tag = others[0].tag;
-                return Ok(if args.to.is_some() { Peers::One(tag) } else { Peers::All });
-            }
-            Answer::TimedOut => return Err(absent(args, channel)),
+            // Who is there but not connected may still be: puncher goes on trying while the text waits.
+            Answer::TimedOut => return wanted().next().map(to).ok_or_else(|| absent(args, channel)),
         }
     }
 }

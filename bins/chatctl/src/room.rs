@@ -117,9 +117,9 @@ impl Room {
         self.entries.pop_front()
     }
 
-    /// Whether all texts are settled.
+    /// Whether all texts are settled and nothing waits to be shown.
     pub(crate) fn is_idle(&self) -> bool {
-        self.outgoing.is_idle()
+        self.outgoing.is_idle() && self.entries.is_empty()
     }
 
     /// Everybody who is there.

@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::Context;
 use edge::{Common, Exit, WithExit};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::{DefaultEditor, ExternalPrinter};
 
 use crate::{
@@ -16,16 +15,13 @@ use crate::{
     room::Entry,
 };
 
-/// Ends bracketed paste, which the line editor switches on.
-const PASTE_OFF: &[u8] = b"\x1b[?2004l";
-
 /// Up and down again: a line that leaves no trace.
 const NOTHING: &str = "\x1b[A\n";
 
 /// Where things are shown.
 pub(crate) enum Screen {
     /// Above the line being typed.
-    Line { printer: Mutex<Box<dyn ExternalPrinter + Send>>, style: Style, before: Box<Termios> },
+    Line { printer: Mutex<Box<dyn ExternalPrinter + Send>>, style: Style },
     /// Texts on stdout, status on stderr; or everything on stdout as JSON.
     Plain { json: bool, quiet: bool },
 }
@@ -37,12 +33,11 @@ impl Screen {
         if common.json || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
             return Ok((None, plain));
         }
-        let before = Box::new(tcgetattr(rustix::stdio::stdin()).context("ask the terminal for its settings")?);
         let mut editor = DefaultEditor::new().context("start the line editor")?;
         let Ok(printer) = editor.create_external_printer() else { return Ok((None, plain)) };
         let style =
             if std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty()) { Style::Plain } else { Style::Ansi };
-        Ok((Some(editor), Self::Line { printer: Mutex::new(Box::new(printer)), style, before }))
+        Ok((Some(editor), Self::Line { printer: Mutex::new(Box::new(printer)), style }))
     }
 
     /// Shows what happened.
@@ -74,15 +69,5 @@ impl Screen {
         // The editor takes what is printed one by one, and there is room for one: when the second of these is accepted, the
         // first has been taken, so everything before it is drawn.
         (0..2).try_for_each(|_| printer.print(NOTHING.into())).context("write to the terminal").exit(Exit::Io)
-    }
-
-    /// Gives the terminal back as it was; for ends that the line editor does not see.
-    pub(crate) fn restore(&self) {
-        if let Self::Line { before, .. } = self {
-            let mut stdout = std::io::stdout();
-            // The terminal may be gone, which is why the program ends.
-            let _ = stdout.write_all(PASTE_OFF).and_then(|()| stdout.write_all(b"\r\n")).and_then(|()| stdout.flush());
-            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, before);
-        }
     }
 }

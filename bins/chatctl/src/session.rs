@@ -1,9 +1,15 @@
 //! `chatctl chat`: a line session. One thread reads lines, one follows `puncher`, one waits for signals.
+//!
+//! On a terminal every end is the reading thread's: the others say why, and break its wait for a line with SIGINT to this process, so
+//! that the line editor itself gives the terminal back. Elsewhere a wait for a line can't be broken, and they exit.
 
 use std::{
     io::BufRead,
     process::ExitCode,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +20,11 @@ use edge::{
     Common, Exit, Remote, WithExit,
     agent::{Answer, Client, Target, Writer},
 };
-use rustyline::{DefaultEditor, error::ReadlineError};
+use rustix::process::{getpid, kill_process};
+use rustyline::{
+    DefaultEditor,
+    error::{ReadlineError, Signal},
+};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -42,6 +52,8 @@ const HELP: &str = "\
 const LAST_WAIT: Duration = Duration::from_secs(2);
 /// How long a proper leave may take.
 const LEAVE_WAIT: Duration = Duration::from_secs(3);
+/// How often a wait for a line is broken until it is.
+const BREAK_INTERVAL: Duration = Duration::from_millis(50);
 /// How often texts that are overdue are looked for.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -53,15 +65,22 @@ pub(crate) fn chat(args: &Chat, target: &Target, common: &Common) -> anyhow::Res
         writer: client.writer(),
         screen,
         leave_on_exit: args.leave_on_exit,
-        state: Mutex::new(State { room: Room::default(), ending: false, puncher: Puncher::There, failed: None }),
+        state: Mutex::new(State::default()),
         changed: Condvar::new(),
     });
-    session.clone().watch_signals()?;
+    session.clone().watch_signals(editor.is_some())?;
     let follower = session.clone();
-    thread::spawn(move || follower.follow_to_the_end(client));
     match editor {
-        Some(editor) => session.edit(editor, &opened),
-        None => session.read(std::io::stdin().lock()),
+        Some(editor) => {
+            let interrupted = Arc::new(AtomicBool::new(false));
+            signal_hook::flag::register(SIGINT, interrupted.clone()).context("watch for signals")?;
+            thread::spawn(move || follower.follow_for_the_editor(client));
+            session.edit(editor, &opened, &interrupted)
+        }
+        None => {
+            thread::spawn(move || follower.follow_or_exit(client));
+            session.read(std::io::stdin().lock())
+        }
     }
 }
 
@@ -74,22 +93,46 @@ struct Session {
     changed: Condvar,
 }
 
+#[derive(Default)]
 struct State {
     room: Room,
+    /// Whether an entry was taken from the room and is not on the screen yet.
+    showing: bool,
     /// Whether this side has begun to end.
     ending: bool,
+    /// The signal that asks for the end.
+    signal: Option<i32>,
+    /// Whether the line editor is done.
+    edited: bool,
     puncher: Puncher,
     /// The first text that did not reach everybody.
     failed: Option<Exit>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum Puncher {
+    #[default]
     There,
     /// It said that it ends.
     Left,
     /// It is gone without a word.
     Lost,
+}
+
+/// Why another thread wants the end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ending {
+    Signal(i32),
+    Puncher(Puncher),
+}
+
+/// How the line editor ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Edited {
+    /// With `/exit` or Ctrl-D.
+    Finished,
+    /// With Ctrl-C, or because another thread wants the end.
+    Interrupted,
 }
 
 /// What a line leads to.
@@ -102,33 +145,56 @@ enum Next {
 /// Lines.
 impl Session {
     /// Reads lines from a terminal.
-    fn edit(&self, mut editor: DefaultEditor, opened: &Opened) -> anyhow::Result<ExitCode> {
+    fn edit(&self, mut editor: DefaultEditor, opened: &Opened, interrupted: &AtomicBool) -> anyhow::Result<ExitCode> {
         let channel = Remote(&opened.channel).show();
         self.screen.say(&format!("* this is {channel}; /help says what you can type"))?;
         let prompt = format!("{}> ", Remote(&opened.name).show());
-        loop {
-            match editor.readline(&prompt) {
+        let edited = self.edit_lines(&mut editor, &prompt, interrupted);
+        self.state().edited = true;
+        self.changed.notify_all();
+        let ending = self.asked_to_end();
+        self.end(if matches!(ending, Some(Ending::Signal(_))) { Duration::ZERO } else { LAST_WAIT });
+        match (edited?, ending) {
+            (_, Some(Ending::Signal(signal))) => Ok(code_of_signal(signal)),
+            (_, Some(Ending::Puncher(Puncher::Lost))) => Err(anyhow!("puncher has ended")).exit(Exit::Unavailable),
+            (_, Some(Ending::Puncher(_))) => self.screen.say("* the call has ended").map(|()| ExitCode::SUCCESS),
+            (Edited::Interrupted, None) => Ok(code_of_signal(SIGINT)),
+            (Edited::Finished, None) => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    fn edit_lines(&self, editor: &mut DefaultEditor, prompt: &str, interrupted: &AtomicBool) -> anyhow::Result<Edited> {
+        while self.asked_to_end().is_none() {
+            if interrupted.load(Ordering::Relaxed) {
+                return Ok(Edited::Interrupted);
+            }
+            match editor.readline(prompt) {
                 Ok(line) => {
                     // A history that is full is no reason to stop.
                     let _ = editor.add_history_entry(line.as_str());
                     if self.take(&line)? == Next::End {
-                        break;
+                        return Ok(Edited::Finished);
                     }
                 }
-                Err(ReadlineError::Eof) => break,
-                Err(ReadlineError::Interrupted) => {
-                    self.end(LAST_WAIT);
-                    return Ok(ExitCode::from(128 + SIGINT as u8));
+                Err(ReadlineError::Eof) => return Ok(Edited::Finished),
+                Err(ReadlineError::Interrupted | ReadlineError::Signal(Signal::Interrupt)) => {
+                    return Ok(Edited::Interrupted);
                 }
                 Err(ReadlineError::Signal(_)) => {}
-                Err(error) => {
-                    self.end(LAST_WAIT);
-                    return Err(error).context("read a line").exit(Exit::Io);
-                }
+                Err(error) => return Err(error).context("read a line").exit(Exit::Io),
             }
         }
-        self.end(LAST_WAIT);
-        Ok(ExitCode::SUCCESS)
+        Ok(Edited::Interrupted)
+    }
+
+    /// Why another thread wants the end.
+    fn asked_to_end(&self) -> Option<Ending> {
+        let state = self.state();
+        match (state.signal, state.puncher) {
+            (Some(signal), _) => Some(Ending::Signal(signal)),
+            (None, Puncher::There) => None,
+            (None, gone) => Some(Ending::Puncher(gone)),
+        }
     }
 
     /// Reads lines from anything else.
@@ -188,38 +254,46 @@ impl Session {
 
 /// What `puncher` says.
 impl Session {
-    fn follow_to_the_end(&self, mut client: Client) {
+    /// Follows `puncher` to its end, then ends the wait for a line.
+    fn follow_for_the_editor(&self, mut client: Client) {
         let followed = self.follow(&mut client);
-        let puncher = match &followed {
-            Ok(puncher) => *puncher,
-            Err(_) => Puncher::Lost,
-        };
-        let ending = {
-            let mut state = self.state();
-            state.puncher = puncher;
-            state.room.close();
-            state.ending
-        };
+        self.state().room.close();
+        if let Err(error) = self.show_entries().and_then(|()| self.screen.flush()) {
+            tracing::debug!(error = format!("{error:#}"), "The last things could not be shown");
+        }
+        self.note_end(&followed);
+        self.break_wait();
+    }
+
+    /// Follows `puncher` to its end, then exits, unless the other threads are about to.
+    fn follow_or_exit(&self, mut client: Client) {
+        let followed = self.follow(&mut client);
+        self.state().room.close();
         let shown = self.show_entries();
-        self.changed.notify_all();
-        if ending {
+        if self.note_end(&followed) {
             return;
         }
-        // The thread that reads lines is waiting for one and can't be told.
-        let outcome = match (puncher, followed.and(shown)) {
-            (_, Err(error)) => Err(error),
-            (Puncher::Left, _) => self.screen.say("* the call has ended").and_then(|()| self.screen.flush()),
-            _ => self.screen.flush().and(Err(anyhow!("puncher has ended")).exit(Exit::Unavailable)),
+        let outcome = match (followed, shown) {
+            (Err(error), _) | (_, Err(error)) => Err(error),
+            (Ok(Puncher::Lost), _) => Err(anyhow!("puncher has ended")).exit(Exit::Unavailable),
+            _ => self.screen.say("* the call has ended"),
         };
-        self.screen.restore();
         std::process::exit(match outcome {
             Ok(()) => self.state().failed.map_or(0, |exit| exit as i32),
             Err(error) => {
-                // The code as a number; `fail` also prints the line.
+                // `fail` prints the line; its code is of a type that can't be given here.
                 let _ = edge::fail("chatctl", &error);
                 edge::code_of(&error) as i32
             }
         });
+    }
+
+    /// Notes that `puncher` is gone; returns whether this side is ending anyway.
+    fn note_end(&self, followed: &anyhow::Result<Puncher>) -> bool {
+        let mut state = self.state();
+        state.puncher = followed.as_ref().map_or(Puncher::Lost, |puncher| *puncher);
+        self.changed.notify_all();
+        state.ending
     }
 
     fn follow(&self, client: &mut Client) -> anyhow::Result<Puncher> {
@@ -243,7 +317,9 @@ impl Session {
         loop {
             let entry = {
                 let mut state = self.state();
-                let Some(entry) = state.room.poll_entry() else { return Ok(()) };
+                let entry = state.room.poll_entry();
+                state.showing = entry.is_some();
+                let Some(entry) = entry else { return Ok(()) };
                 if let Entry::Undelivered { receipt, .. } = &entry {
                     let exit = if receipt.verdict() == Verdict::Nobody { Exit::Unavailable } else { Exit::TryAgain };
                     state.failed.get_or_insert(exit);
@@ -261,7 +337,7 @@ impl Session {
     fn end(&self, patience: Duration) {
         let mut state = self.state();
         state.ending = true;
-        let under_way = |state: &mut State| !state.room.is_idle() && state.puncher == Puncher::There;
+        let under_way = |state: &mut State| (state.showing || !state.room.is_idle()) && state.puncher == Puncher::There;
         state = self.wait_while(state, patience, under_way);
         if self.leave_on_exit && state.puncher == Puncher::There {
             drop(state);
@@ -271,16 +347,31 @@ impl Session {
         }
     }
 
-    fn watch_signals(self: Arc<Self>) -> anyhow::Result<()> {
-        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("watch for signals")?;
+    fn watch_signals(self: Arc<Self>, has_editor: bool) -> anyhow::Result<()> {
+        // While a line is edited SIGINT is the editor's.
+        let watched = if has_editor { &[SIGHUP, SIGTERM][..] } else { &[SIGHUP, SIGTERM, SIGINT] };
+        let mut signals = Signals::new(watched).context("watch for signals")?;
         thread::spawn(move || {
-            if let Some(signal) = signals.forever().next() {
-                self.end(Duration::ZERO);
-                self.screen.restore();
-                std::process::exit(128 + signal);
+            let Some(signal) = signals.forever().next() else { return };
+            self.state().signal = Some(signal);
+            if has_editor {
+                return self.break_wait();
             }
+            self.end(Duration::ZERO);
+            std::process::exit(128 + signal);
         });
         Ok(())
+    }
+
+    /// Breaks the editor's wait for a line. The editor may be between two lines, where the signal does nothing: hence again.
+    fn break_wait(&self) {
+        let mut state = self.state();
+        while !state.edited {
+            if let Err(error) = kill_process(getpid(), rustix::process::Signal::INT) {
+                tracing::debug!(%error, "The wait for a line could not be broken");
+            }
+            state = self.wait_while(state, BREAK_INTERVAL, |state| !state.edited);
+        }
     }
 
     fn wait_while<'a>(
@@ -299,4 +390,8 @@ impl Session {
         // The state is consistent after every call, so a panic elsewhere does not spoil it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn code_of_signal(signal: i32) -> ExitCode {
+    u8::try_from(128 + signal).map_or(ExitCode::FAILURE, ExitCode::from)
 }

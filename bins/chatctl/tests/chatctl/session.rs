@@ -29,7 +29,8 @@ impl Chat {
     }
 
     fn type_line(&mut self, line: &str) {
-        writeln!(self.child.stdin.as_ref().unwrap(), "{line}").unwrap();
+        let line = format!("{line}\n");
+        self.child.stdin.as_ref().unwrap().write_all(line.as_bytes()).unwrap();
     }
 
     /// Waits for the end, with stdin open.
@@ -105,8 +106,7 @@ fn commands_reach_the_other_programs_and_the_wrong_ones_are_named() {
     chat.type_line("/mute off");
     assert_eq!(chat.connection.hear(), ToPuncher::Local(Local::SetMute(Some(false))));
     chat.type_line("/dance");
-    chat.type_line("/exit");
-    chat.type_line("this is never sent");
+    chat.type_line("/exit\nthis is never sent");
     assert_eq!(chat.connection.hear_or_end(), None);
 
     let ended = chat.end_of_input();
