@@ -128,6 +128,11 @@ impl Lab {
         })
     }
 
+    /// What the names of its namespaces start with.
+    pub fn prefix(&self) -> &str {
+        self.plan.prefix()
+    }
+
     /// The namespace of a router, host, or [`SERVER`].
     ///
     /// # Errors
@@ -197,12 +202,18 @@ impl Lab {
     /// As for [`Lab::reboot`].
     pub fn cable(&self, router: &str, is_in: bool) -> anyhow::Result<()> {
         let router = self.plan.of(router)?;
-        let (end, state) = (format!("to-{}", router.site.name), if is_in { "up" } else { "down" });
         // The far end: this one loses its carrier, and keeps its routes.
-        self.node(&router.upstream)?.feed("ip", &["-batch", "-"], &format!("link set {end} {state}\n"))?;
+        let upstream = match is_in {
+            true => router.cable_in(),
+            false => format!("link set to-{} down\n", router.site.name),
+        };
+        self.node(&router.upstream)?.feed("ip", &["-batch", "-"], &upstream)?;
         if is_in {
-            let routes = router.routes_to("replace");
-            self.node(&router.upstream)?.feed("ip", &["-batch", "-"], &routes)?;
+            let deadline = Instant::now() + PATIENCE;
+            self.wait_until_running(&router.upstream, deadline)?;
+            self.wait_until_running(&router.site.name, deadline)?;
+            // Who asked for a neighbour in vain would ask again only after a second.
+            self.node(&router.site.name)?.feed("ip", &["-batch", "-"], "neigh flush dev wan\n")?;
         }
         Ok(())
     }

@@ -74,7 +74,16 @@ impl Router {
             let [a, b, ..] = self.lan();
             line(&mut text, format_args!("route {verb} {a}.{b}.{number}.0/24 via {external} dev to-{name} onlink"));
         }
+        if site.v6 && self.upstream == INET {
+            line(&mut text, format_args!("route {verb} {}/64 via fe80::2 dev to-{name}", v6(*number, 0)));
+        }
         text
+    }
+
+    /// What the upstream router is told to put the cable in: all that it forgot when the cable was out.
+    pub(crate) fn cable_in(&self) -> String {
+        let name = &self.site.name;
+        format!("link set to-{name} up\naddr replace fe80::1/64 dev to-{name} nodad\n{}", self.routes_to("replace"))
     }
 
     /// What the router is told to have its address; with "del" to lose it.
@@ -150,7 +159,6 @@ route add ::/0 via fe80::1 dev eth0 src {SERVER_V6}"
         self.say(upstream, format_args!("{}", router.routes_to("add").trim_end()));
         self.say(name, format_args!("link set lo up\n{}", router.address("add").trim_end()));
         if carrier.is_none() && site.v6 {
-            self.say(INET, format_args!("route add {}/64 via fe80::2 dev to-{name}", v6(number, 0)));
             self.say(name, format_args!("addr add fe80::2/64 dev wan nodad\nroute add ::/0 via fe80::1 dev wan"));
             self.v6.push((name.clone(), Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2)));
         }
@@ -225,6 +233,10 @@ route add ::/0 via fe80::1 dev eth0 src {SERVER_V6}"
 
     fn say(&mut self, node: &str, text: std::fmt::Arguments<'_>) {
         line(self.setup.entry(node.to_owned()).or_default(), text);
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The router of that name.

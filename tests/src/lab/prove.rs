@@ -5,7 +5,7 @@
 use std::{
     fmt,
     io::ErrorKind,
-    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -125,7 +125,7 @@ pub fn measure(prefix: &str, kind: &str) -> anyhow::Result<Conduct> {
         filtering: prober.filtering("P1", 5001)?,
         ports: mapping.ports,
         second: if independent { prober.second(["P1", "P2"], 5002)? } else { "" },
-        hairpin: if maps { prober.hairpin(["P1", "P2"], 5003)? } else { "" },
+        hairpin: if maps { prober.meets(["P1", "P2"], 5003)? } else { "" },
         unsolicited: prober.unsolicited("P1", inside_is_outside, 5004)?,
         early: if maps && mapping.ports == "kept" { prober.early("P1", inside_is_outside, 5005)? } else { "" },
     })
@@ -222,16 +222,20 @@ impl<'a> Prober<'a> {
         Ok(if far == near && far != taken { "own" } else { "shared" })
     }
 
-    fn hairpin(&self, hosts: [&str; 2], port: u16) -> anyhow::Result<&'static str> {
-        let [caller, called] = [self.host(hosts[0], port)?, self.host(hosts[1], port + 100)?];
-        let outside = self.seen_by(&called, &self.servers[0][0])?;
-        let inside = (self.lab.address(hosts[1])?, port + 100);
-        caller.send_to(b"hairpin", outside).context("send to the outside of a neighbour")?;
-        caller.send_to(b"direct", inside).context("send to a neighbour")?;
-        let (what, from) = receive(&called, PATIENCE)?.context("no neighbour")?;
-        let external = IpAddr::V4(self.lab.external("P")?);
+    /// Finds as whom a host is seen that sends to the external address of another one behind the same router or carrier.
+    ///
+    /// # Errors
+    /// If sockets fail, or the called host is not reached by those that it has asked.
+    pub fn meets(&self, [caller, called]: [&str; 2], port: u16) -> anyhow::Result<&'static str> {
+        let (server, socket) = (&self.servers[0][0], self.host(called, port + 100)?);
+        let outside = self.seen_by(&socket, server)?;
+        let caller_outside = self.seen_by(&self.host(caller, port)?, server)?;
+        self.host(caller, port)?.send_to(b"hairpin", outside).context("send to the outside of a neighbour")?;
+        // What has not come when this comes does not come: it has a longer way.
+        server.send_to(b"sentinel", outside).context("send to the host")?;
+        let (what, from) = receive(&socket, PATIENCE)?.context("the server's packet did not come")?;
         Ok(match what.as_str() {
-            "hairpin" if from.ip() == external => "external",
+            "hairpin" if from.ip() == caller_outside.ip() => "external",
             "hairpin" => "inside",
             _ => "no",
         })

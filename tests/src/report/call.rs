@@ -131,7 +131,8 @@ impl Member {
                     link.path.clone_from(path);
                     link.addr.clone_from(addr);
                     link.rtt_ms = rtt_ms.or(link.rtt_ms);
-                    link.path_ms = link.path_ms.or(*since_known_ms);
+                    // Without a round trip it is a first packet that came, not yet an answer.
+                    link.path_ms = link.path_ms.or(rtt_ms.and(*since_known_ms));
                 }
                 Event::Link { peer, secure: true, since_known_ms } if peer == other => {
                     link.connect_ms = link.connect_ms.or(*since_known_ms);
@@ -188,7 +189,7 @@ mod tests {
         );
         let link = ann.link_to("bob");
         assert_eq!((link.path.as_str(), link.addr.as_deref()), ("direct", Some("198.51.100.2:7")));
-        assert_eq!((link.connect_ms, link.path_ms, link.rtt_ms), (Some(80), Some(3), Some(41)));
+        assert_eq!((link.connect_ms, link.path_ms, link.rtt_ms), (Some(80), Some(50), Some(41)));
         assert_eq!(ann.link_to("dan").path, "none");
     }
 

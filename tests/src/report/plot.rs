@@ -4,18 +4,22 @@ use std::fmt::Write;
 
 use super::{Hearing, Sound};
 
-/// Units of the drawing from the first second to the last.
-const WIDTH: f64 = 960.0;
+/// From the first second to the last in a plot that has the whole width.
+const WIDE: f64 = 960.0;
+/// The same in a plot that has another beside it.
+const HALF: f64 = 440.0;
 /// Room at the left for the axis.
 const LEFT: f64 = 48.0;
 /// Room at the right, so that the last second has its place.
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 18.0;
+/// Room above for half a label.
+const TOP: f64 = 10.0;
 /// Room below for the seconds.
-const BOTTOM: f64 = 20.0;
+const BOTTOM: f64 = 24.0;
 /// Half the height of one waveform.
 const SWING: f64 = 36.0;
 /// Height of the plots over time.
-const HEIGHT: f64 = 96.0;
+const HEIGHT: f64 = 110.0;
 /// Sound per column of a waveform.
 const COLUMNS: usize = 960;
 /// The quietest level that is drawn.
@@ -27,7 +31,7 @@ const LEVEL_MS: usize = 100;
 pub(super) fn waveforms(hearing: &Hearing) -> String {
     let (said, heard) = (&hearing.said, &hearing.aligned);
     let peak = said.samples.iter().fold(0.01_f32, |peak, sample| peak.max(sample.abs()));
-    let mut plot = Plot::begin("what was said, above what was heard of it", 4.0 * SWING + 12.0, seconds(said));
+    let mut plot = Plot::begin("what was said, above what was heard of it", (WIDE, 4.0 * SWING + 12.0), seconds(said));
     for (class, name, sound, middle) in [("said", "said", said, SWING), ("heard", "heard", heard, 3.0 * SWING + 12.0)] {
         plot.label(middle, name);
         plot.line(middle, "axis");
@@ -46,7 +50,7 @@ pub(super) fn delays(hearing: &Hearing) -> String {
     let highest = delays().fold(0.0, |highest, (_, delay)| delay.max(highest));
     let scale = step(highest.max(20.0) * 1.15 / 4.0) * 4.0;
     let mut plot =
-        Plot::begin("delay from mouth to ear in each second, in milliseconds", HEIGHT, seconds(&hearing.said));
+        Plot::begin("delay from mouth to ear in each second, in milliseconds", (HALF, HEIGHT), seconds(&hearing.said));
     let y = |delay: f64| HEIGHT - delay.clamp(0.0, scale) / scale * HEIGHT;
     for part in [0.0, 0.5, 1.0] {
         plot.line(y(part * scale), "grid");
@@ -70,20 +74,21 @@ pub(super) fn delays(hearing: &Hearing) -> String {
 /// The levels of both over time.
 pub(super) fn levels(hearing: &Hearing) -> String {
     let mut plot =
-        Plot::begin("levels of what was said and heard, in dB of full scale", HEIGHT, seconds(&hearing.said));
+        Plot::begin("levels of what was said and heard, in dB of full scale", (HALF, HEIGHT), seconds(&hearing.said));
     let y = |level: f64| level.clamp(QUIET_DB, 0.0) / QUIET_DB * HEIGHT;
     for level in [0.0, -30.0, -60.0] {
         plot.line(y(level), "grid");
         plot.label(y(level), &format!("{level}"));
     }
-    for (class, sound) in [("said", &hearing.said), ("heard", &hearing.aligned)] {
+    let ground = format!(" {:.0},{HEIGHT} {LEFT},{HEIGHT}", LEFT + plot.width);
+    for (class, sound, close) in [("area", &hearing.said, ground.as_str()), ("heard", &hearing.aligned, "")] {
         let step = sound.samples_of(LEVEL_MS).max(1);
         let points =
             sound.levels(step).into_iter().enumerate().map(|(n, level)| {
-                format!("{:.0},{:.1}", plot.x((n as f64 + 0.5) * LEVEL_MS as f64 / 1000.0), y(level))
+                format!("{:.1},{:.1}", plot.x((n as f64 + 0.5) * LEVEL_MS as f64 / 1000.0), y(level))
             });
         let points: Vec<String> = points.collect();
-        let _ = write!(plot.svg, r#"<polyline class="{class}" points="{}"/>"#, points.join(" "));
+        let _ = write!(plot.svg, r#"<polyline class="{class}" points="{}{close}"/>"#, points.join(" "));
     }
     plot.end()
 }
@@ -91,23 +96,25 @@ pub(super) fn levels(hearing: &Hearing) -> String {
 /// A drawing with seconds from left to right.
 struct Plot {
     svg: String,
+    width: f64,
     height: f64,
     seconds: f64,
 }
 
 impl Plot {
-    fn begin(what: &str, height: f64, seconds: f64) -> Self {
-        let (width, full) = (LEFT + WIDTH + RIGHT, height + BOTTOM + 6.0);
-        let svg = format!(r#"<svg viewBox="0 -6 {width} {full}" role="img" aria-label="{what}"><title>{what}</title>"#);
-        let mut plot = Self { svg, height, seconds };
-        let step = step(seconds / 15.0).max(1.0);
+    fn begin(what: &str, (inner, height): (f64, f64), seconds: f64) -> Self {
+        let (width, full) = (LEFT + inner + RIGHT, TOP + height + BOTTOM);
+        let svg =
+            format!(r#"<svg viewBox="0 -{TOP} {width} {full}" role="img" aria-label="{what}"><title>{what}</title>"#);
+        let mut plot = Self { svg, width: inner, height, seconds };
+        let step = step(seconds * 60.0 / inner);
         let mut at = 0.0;
         while at <= seconds {
             let x = plot.x(at);
             let _ = write!(
                 plot.svg,
                 r#"<path class="grid" d="M{x:.1} 0V{height}"/><text class="tick" x="{x:.1}" y="{}">{at} s</text>"#,
-                height + 15.0
+                height + 18.0
             );
             at += step;
         }
@@ -115,11 +122,11 @@ impl Plot {
     }
 
     fn x(&self, second: f64) -> f64 {
-        LEFT + second / self.seconds * WIDTH
+        LEFT + second / self.seconds * self.width
     }
 
     fn line(&mut self, y: f64, class: &str) {
-        let _ = write!(self.svg, r#"<path class="{class}" d="M{LEFT} {y:.1}H{}"/>"#, LEFT + WIDTH);
+        let _ = write!(self.svg, r#"<path class="{class}" d="M{LEFT} {y:.1}H{}"/>"#, LEFT + self.width);
     }
 
     fn label(&mut self, y: f64, text: &str) {
@@ -127,7 +134,7 @@ impl Plot {
     }
 
     fn note(&mut self, y: f64, text: &str) {
-        let x = LEFT + WIDTH / 2.0;
+        let x = LEFT + self.width / 2.0;
         let _ = write!(self.svg, r#"<text class="note" x="{x}" y="{:.1}">{text}</text>"#, y.min(self.height) + 4.0);
     }
 
@@ -146,7 +153,7 @@ fn outline(sound: &Sound, whole: &Sound, middle: f64, peak: f32) -> String {
         let (low, high) = column.iter().fold((0.0_f32, 0.0_f32), |(low, high), s| (low.min(*s), high.max(*s)));
         let y = |sample: f32| middle - f64::from((sample / peak).clamp(-1.0, 1.0)) * SWING;
         if y(low) - y(high) > 0.2 {
-            let x = LEFT + n as f64 / columns as f64 * WIDTH;
+            let x = LEFT + n as f64 / columns as f64 * WIDE;
             let _ = write!(path, "M{x:.0} {:.1}V{:.1}", y(high), y(low));
         }
     }

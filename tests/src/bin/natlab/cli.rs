@@ -61,7 +61,7 @@ enum Verb {
         /// The host
         name: String,
         /// The program
-        #[arg(last = true, required = true)]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         program: Vec<String>,
     },
     /// Change a wire of the lab: delay=30ms, up loss=2%, cut, on

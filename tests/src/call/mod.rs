@@ -1,0 +1,11 @@
+//! The real programs in a lab: started in a host, heard line by line, and ended with the test that started them.
+//!
+//! Everything here fails by panicking, with all that the program has said: it is for tests.
+
+mod member;
+mod program;
+mod rendezvous;
+
+pub use member::{Member, Options, Peer, State};
+pub use program::{Home, Program, find};
+pub use rendezvous::Rendezvous;

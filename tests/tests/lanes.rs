@@ -1,0 +1,122 @@
+//! Voice and text from program to program.
+
+use std::{
+    f32::consts::TAU,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use rustix::process::Signal;
+use tests::call::{Home, Member, Options, Program, Rendezvous, find};
+
+use crate::{Tests, listed, start_lab};
+
+pub(crate) fn tests() -> Tests {
+    listed![voice_goes_through_pipes, a_talk_goes_both_ways, a_text_is_acknowledged_and_read]
+}
+
+const RATE: u32 = 48_000;
+const SECONDS: u32 = 4;
+const TONE_HZ: f32 = 440.0;
+
+fn voice_goes_through_pipes() {
+    let lab = start_lab("A=port B=port");
+    let _rendezvous = Rendezvous::start(&lab);
+    let listener = Options { node: "B1", channel: "den", name: "bob", more: &["--pipe", "voice"] };
+    let (mut bob, voice) = Member::in_pipeline(&lab, &listener, Stdio::null());
+    let mut play = bob.home().command(&lab, "B1", "audio-pipe");
+    let (mut play, _) =
+        Program::in_pipeline(bob.home(), "play", play.args(["play", "--output", "heard.wav"]), voice.into());
+    let talker = Options { node: "A1", channel: "den", name: "alice", more: &["--pipe", "voice", "--exit-at-eof"] };
+    let said = tone_in(bob.home());
+
+    let mut capture = bob.home().command(&lab, "A1", "audio-pipe");
+    let (_capture, voice) =
+        Program::in_pipeline(bob.home(), "capture", capture.args(["capture", "--input"]).arg(&said), Stdio::null());
+    let (mut alice, _) = Member::in_pipeline(&lab, &talker, voice.into());
+    alice.until_direct("bob");
+    bob.until_direct("alice");
+
+    bob.until_gone("alice");
+    bob.program().signal(Signal::TERM);
+    bob.program().end();
+    play.end();
+
+    let seconds = seconds_of_tone(&bob.home().path().join("heard.wav"));
+    assert!(seconds > 2.0, "{seconds} s of {SECONDS} were heard");
+}
+
+fn a_talk_goes_both_ways() {
+    let lab = start_lab("A=port B=port");
+    let _rendezvous = Rendezvous::start(&lab);
+    let sounds = [Home::new(), Home::new()];
+    let mut members: Vec<_> = [("A1", "alice"), ("B1", "bob")]
+        .into_iter()
+        .zip(&sounds)
+        .map(|((node, name), sound)| {
+            let (pipe, said) = (find("audio-pipe").unwrap(), tone_in(sound));
+            let heard = sound.path().join("heard.wav");
+            let words = [&pipe, Path::new("talk"), Path::new("--input"), &said, Path::new("--output"), &heard];
+            let words = words.map(|word| word.to_str().unwrap());
+            let more = [&["--"], &words[..], &["--exit-at-end"]].concat();
+            Member::with(&lab, &Options { node, channel: "den", name, more: &more })
+        })
+        .collect();
+
+    for member in &mut members {
+        member.program().end();
+    }
+
+    for sound in &sounds {
+        let seconds = seconds_of_tone(&sound.path().join("heard.wav"));
+        assert!(seconds > 2.0, "{seconds} s of {SECONDS} were heard");
+    }
+}
+
+fn a_text_is_acknowledged_and_read() {
+    let lab = start_lab("A=port B=port");
+    let _rendezvous = Rendezvous::start(&lab);
+    let mut alice = Member::join(&lab, "A1", "den", "alice");
+    let mut bob = Member::join(&lab, "B1", "den", "bob");
+    alice.until_direct("bob");
+    bob.until_direct("alice");
+
+    alice.say(&lab, "grüß dich \u{1f442}");
+
+    let mut tail = bob.home().command(&lab, "B1", "chatctl");
+    let mut tail = Program::start(bob.home(), "tail", tail.args(["tail", "--count", "1"]));
+    let line = tail.line("text");
+    assert!(line.contains("alice") && line.contains("grüß dich \u{1f442}"), "{line}");
+    assert!(tail.end().success());
+}
+
+/// A tone in a WAV file.
+fn tone_in(home: &Home) -> PathBuf {
+    let path = home.path().join("said.wav");
+    let spec =
+        hound::WavSpec { channels: 1, sample_rate: RATE, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let mut file = hound::WavWriter::create(&path, spec).unwrap();
+    for n in 0..SECONDS * RATE {
+        let sample = 0.3 * (TAU * TONE_HZ * n as f32 / RATE as f32).sin();
+        file.write_sample((sample * f32::from(i16::MAX)) as i16).unwrap();
+    }
+    file.finalize().unwrap();
+    path
+}
+
+/// How long the tone is heard in a WAV file: in how many tenths of a second most of the sound is at its frequency.
+fn seconds_of_tone(path: &Path) -> f32 {
+    let mut file = hound::WavReader::open(path).unwrap();
+    assert_eq!(file.spec().sample_rate, RATE);
+    let samples: Vec<f32> = file.samples::<i16>().map(|sample| f32::from(sample.unwrap()) / 32768.0).collect();
+    let is_tone = |part: &&[f32]| {
+        let (mut cos, mut sin, mut power) = (0.0, 0.0, 0.0);
+        for (n, sample) in part.iter().enumerate() {
+            let angle = TAU * TONE_HZ * n as f32 / RATE as f32;
+            (cos, sin, power) = (cos + sample * angle.cos(), sin + sample * angle.sin(), power + sample * sample);
+        }
+        let len = part.len() as f32;
+        power / len > 0.001 && 2.0 * (cos * cos + sin * sin) / len > 0.8 * power
+    };
+    samples.chunks_exact(RATE as usize / 10).filter(is_tone).count() as f32 / 10.0
+}

@@ -1,0 +1,78 @@
+//! Whole calls of the real programs, behind real NATs, in one process per `cargo test`.
+//!
+//! The process moves into a sandbox before it has threads; every test builds its own lab in it. Where the system
+//! has no sandboxes, or the programs are not built, tests count as ignored, and it is said why.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, reason = "all of it is test code")]
+
+#[cfg(target_os = "linux")]
+mod calls;
+#[cfg(target_os = "linux")]
+mod lab;
+#[cfg(target_os = "linux")]
+mod lanes;
+#[cfg(target_os = "linux")]
+mod life;
+#[cfg(target_os = "linux")]
+mod matrix;
+#[cfg(target_os = "linux")]
+mod strangers;
+
+/// Tests by name.
+type Tests = Vec<(String, Box<dyn FnOnce() + Send>)>;
+
+/// Tests by the names of their functions, after the module.
+#[cfg(target_os = "linux")]
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        vec![$((concat!(module_path!(), "::", stringify!($test)).to_owned(), Box::new($test) as Box<dyn FnOnce() + Send>)),*]
+    };
+}
+#[cfg(target_os = "linux")]
+pub(crate) use tests as listed;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    use libtest_mimic::{Arguments, Trial};
+    use tests::{call, lab::sandbox};
+
+    let arguments = Arguments::from_args();
+    let no_lab = sandbox::check().err();
+    let no_program =
+        ["natlab", "rendezvous", "puncher", "audio-pipe", "chatctl"].iter().find_map(|name| call::find(name).err());
+    for hindrance in [&no_lab, &no_program].into_iter().flatten() {
+        eprintln!("tests are skipped: {hindrance:#}");
+    }
+    let trials = |tests: Tests, hindered: bool| {
+        tests.into_iter().map(move |(name, test)| {
+            let name = name.trim_start_matches("main::").to_owned();
+            Trial::test(name, || {
+                test();
+                Ok(())
+            })
+            .with_ignored_flag(hindered)
+        })
+    };
+    let calls = [calls::tests(), life::tests(), lanes::tests(), matrix::tests(), strangers::tests()];
+    let calls = calls.into_iter().flatten().collect();
+    let all = trials(lab::tests(), no_lab.is_some()).chain(trials(calls, no_lab.is_some() || no_program.is_some()));
+    libtest_mimic::run(&arguments, all.collect()).exit_code()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    println!("labs are made of Linux namespaces: no test of whole calls here");
+}
+
+/// A prefix of its own for a test's lab: tests run at the same time.
+#[cfg(target_os = "linux")]
+fn fresh_prefix() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("t{}-", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A lab for one test.
+#[cfg(target_os = "linux")]
+fn start_lab(spec: &str) -> tests::lab::Lab {
+    tests::lab::Lab::start(&fresh_prefix(), spec).unwrap_or_else(|error| panic!("lab {spec:?}: {error:#}"))
+}
