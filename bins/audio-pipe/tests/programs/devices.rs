@@ -75,9 +75,10 @@ impl Server {
         }
         let dir = tempfile::tempdir().expect("a folder");
         let (socket, ready) = (dir.path().join("native"), dir.path().join("ready"));
+        // Without rewinds the sink plays nothing ahead: otherwise what comes in its first 2 s can't be heard.
         let script = format!(
             "load-module module-native-protocol-unix socket={} auth-anonymous=1\n\
-             load-module module-null-sink sink_name=spk rate=48000 channels=1\n\
+             load-module module-null-sink sink_name=spk rate=48000 channels=1 norewinds=1\n\
              load-module module-remap-source source_name=heard master=spk.monitor\n\
              set-default-sink spk\n\
              set-default-source heard\n",
