@@ -80,12 +80,21 @@ pub fn run(program: &str, work: impl FnOnce() -> anyhow::Result<()>) -> ExitCode
 
 /// Explains `error` in one line on stderr and returns its exit code. A broken pipe is no error: whoever read has enough.
 pub fn fail(program: &str, error: &anyhow::Error) -> ExitCode {
+    explain(program, error).into()
+}
+
+/// The same, for threads that end the program while others can't be told.
+pub fn fail_now(program: &str, error: &anyhow::Error) -> ! {
+    std::process::exit(explain(program, error).into())
+}
+
+fn explain(program: &str, error: &anyhow::Error) -> u8 {
     if is_broken_pipe(error) {
-        return ExitCode::SUCCESS;
+        return 0;
     }
     // Nobody is left to tell if stderr is gone.
     let _ = writeln!(io::stderr(), "{program}: {error:#}");
-    code_of(error).into()
+    code_of(error) as u8
 }
 
 /// The exit code of an error: its tag, else what its kind suggests.

@@ -48,10 +48,12 @@ mod server;
 pub mod settings;
 
 pub use args::{Common, logging, parse};
-pub use exit::{Coded, Exit, WithExit, code_of, fail, run};
+pub use exit::{Coded, Exit, WithExit, code_of, fail, fail_now, run};
 pub use known_servers::KnownServers;
 pub use remote::{Remote, json_line};
-pub use server::{HTTP_PORT, InviteLink, ServerAddr, UDP_PORT, parse_server, percent_encode};
+pub use server::{
+    HTTP_PORT, InviteLink, ParseInviteError, ParseServerError, ServerAddr, UDP_PORT, parse_server, percent_encode,
+};
 pub use settings::Settings;
 
 /// The time of day in milliseconds since 1970, for events and message ids.
