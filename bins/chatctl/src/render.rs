@@ -7,7 +7,10 @@ use edge::Remote;
 use serde::Serialize;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
-use wire::agent::{Path, PeerStatus};
+use wire::{
+    agent::{Delivery, Path, PeerStatus},
+    peer::Keeper,
+};
 
 use crate::room::Entry;
 
@@ -132,8 +135,14 @@ pub(crate) fn entry_json(entry: &Entry) -> Value {
 /// What became of a text, as one line of JSON.
 pub(crate) fn receipt_json(receipt: &Receipt) -> Value {
     let reached = receipt.reached.iter().map(|reached| {
-        let delivered = matches!(reached.outcome, wire::agent::Delivery::Delivered(_));
-        json!({ "peer": reached.name, "delivered": delivered, "why": reached.why() })
+        let (delivered, outcome) = match reached.outcome {
+            Delivery::Delivered(Keeper::Chat) => (true, "chat"),
+            Delivery::Delivered(Keeper::Puncher) => (true, "puncher"),
+            Delivery::Lost => (false, "lost"),
+            Delivery::Unknown => (false, "unknown"),
+            Delivery::TimedOut => (false, "timedout"),
+        };
+        json!({ "peer": reached.name, "delivered": delivered, "outcome": outcome })
     });
     event(
         "sent",
@@ -205,7 +214,7 @@ fn millis(us: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use chat::Reached;
-    use wire::{IdentityKey, MessageId, PeerTag, agent::Delivery};
+    use wire::{IdentityKey, MessageId, PeerTag};
 
     use super::*;
 
@@ -280,7 +289,7 @@ mod tests {
         let value = receipt_json(&receipt(&[Delivery::TimedOut]));
         assert_eq!((value["type"].as_str(), value["delivered"].as_bool()), (Some("sent"), Some(false)));
         assert_eq!(value["peers"][0]["peer"], "peer0");
-        assert_eq!(value["peers"][0]["why"], "did not acknowledge it in time");
+        assert_eq!(value["peers"][0]["outcome"], "timedout");
     }
 
     #[test]

@@ -122,6 +122,11 @@ impl Room {
         self.outgoing.is_idle() && self.entries.is_empty()
     }
 
+    /// Whether everybody who is there has been told.
+    pub(crate) fn is_introduced(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// Everybody who is there.
     pub(crate) fn peers(&self) -> impl Iterator<Item = &PeerStatus> {
         self.peers.values().map(|known| &known.status)

@@ -52,6 +52,8 @@ const HELP: &str = "\
 const LAST_WAIT: Duration = Duration::from_secs(2);
 /// How long a proper leave may take.
 const LEAVE_WAIT: Duration = Duration::from_secs(3);
+/// How long `puncher` may take to say who is there.
+const INTRODUCTION_WAIT: Duration = Duration::from_secs(2);
 /// How often a wait for a line is broken until it is.
 const BREAK_INTERVAL: Duration = Duration::from_millis(50);
 /// How often texts that are overdue are looked for.
@@ -146,6 +148,7 @@ enum Next {
 impl Session {
     /// Reads lines from a terminal.
     fn edit(&self, mut editor: DefaultEditor, opened: &Opened, interrupted: &AtomicBool) -> anyhow::Result<ExitCode> {
+        self.wait_for_introduction();
         let channel = Remote(&opened.channel).show();
         self.screen.say(&format!("* this is {channel}; /help says what you can type"))?;
         let prompt = format!("{}> ", Remote(&opened.name).show());
@@ -199,6 +202,7 @@ impl Session {
 
     /// Reads lines from anything else.
     fn read(&self, lines: impl BufRead) -> anyhow::Result<ExitCode> {
+        self.wait_for_introduction();
         for line in lines.lines() {
             let line = line.context("read stdin").exit(Exit::Data)?;
             if self.take(&line)? == Next::End {
@@ -207,6 +211,12 @@ impl Session {
         }
         self.end(SETTLE_TIMEOUT);
         Ok(self.state().failed.map_or(ExitCode::SUCCESS, ExitCode::from))
+    }
+
+    /// Waits until it is known who is there: the first line may be for one of them.
+    fn wait_for_introduction(&self) {
+        let is_waiting = |state: &mut State| !state.room.is_introduced() && state.puncher == Puncher::There;
+        drop(self.wait_while(self.state(), INTRODUCTION_WAIT, is_waiting));
     }
 
     fn take(&self, line: &str) -> anyhow::Result<Next> {
@@ -278,14 +288,10 @@ impl Session {
             (Ok(Puncher::Lost), _) => Err(anyhow!("puncher has ended")).exit(Exit::Unavailable),
             _ => self.screen.say("* the call has ended"),
         };
-        std::process::exit(match outcome {
-            Ok(()) => self.state().failed.map_or(0, |exit| exit as i32),
-            Err(error) => {
-                // `fail` prints the line; its code is of a type that can't be given here.
-                let _ = edge::fail("chatctl", &error);
-                edge::code_of(&error) as i32
-            }
-        });
+        match outcome {
+            Ok(()) => std::process::exit(self.state().failed.map_or(0, |exit| exit as i32)),
+            Err(error) => edge::fail_now("chatctl", &error),
+        }
     }
 
     /// Notes that `puncher` is gone; returns whether this side is ending anyway.

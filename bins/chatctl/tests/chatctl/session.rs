@@ -68,11 +68,6 @@ fn lines_go_to_everybody_and_texts_come_out() {
 #[test]
 fn a_line_for_one_goes_to_that_one() {
     let mut chat = Chat::start(&[]);
-    // The names are known once something that was said later is shown.
-    chat.connection.say_text(1, 1, "alice", "hi");
-    let mut stdout = std::io::BufReader::new(chat.child.stdout.take().unwrap());
-    std::io::BufRead::read_line(&mut stdout, &mut String::new()).unwrap();
-
     chat.type_line("/to bob the builder  can we fix it?");
     let (id, to, body) = chat.connection.hear_text();
     assert_eq!((to, body.as_str()), (Peers::One(PeerTag(2)), "can we fix it?"));
@@ -137,6 +132,15 @@ fn the_session_ends_with_puncher() {
     let ended = chat.end();
     assert_eq!(ended.code, 69);
     assert!(ended.stderr.ends_with("chatctl: puncher has ended\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_session_ends_quietly_when_nobody_reads() {
+    let mut chat = Chat::start(&["--quiet"]);
+    drop(chat.child.stdout.take());
+    chat.connection.say_text(1, 1, "alice", "hi");
+    let ended = chat.end();
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
 }
 
 #[test]
