@@ -1,5 +1,6 @@
 //! What can be typed, and what it means.
 
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,6 +66,9 @@ pub(crate) struct TalkArgs {
     /// Show levels on stderr
     #[arg(long)]
     pub(crate) meter: bool,
+    /// Write a newline to this descriptor once sound goes both ways
+    #[arg(long, value_name = "FD")]
+    pub(crate) ready_fd: Option<RawFd>,
     /// End a second after the input has
     #[arg(long, requires = "input")]
     pub(crate) exit_at_end: bool,

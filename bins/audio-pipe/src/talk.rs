@@ -52,6 +52,7 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     let toggled = Arc::clone(&muted);
     let stop = Stop::on_signals(move || toggle(&toggled))?;
     // Everything that can be wrong here is found before the others see us.
+    let ready = edge::ready::Ready::open(args.ready_fd)?;
     let source = Source::open(&args.source)?;
     let sink = Sink::open(&args.sink)?;
     let packets = capture::packetizer(&args.source)?;
@@ -69,6 +70,7 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     start("reader", move || listening.stop.check(listening.listen(client)))?;
     let captured = talk.start_capture(args, source, packets)?;
     let played = talk.start_playback(args, sink)?;
+    ready.signal();
 
     talk.tell_changes(args.meter, json);
 
