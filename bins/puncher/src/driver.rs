@@ -1,7 +1,7 @@
 //! The one loop: wait, feed one thing to the mesh, drain it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     time::{Duration, Instant},
 };
@@ -10,7 +10,7 @@ use anyhow::Context;
 use edge::{Exit, WithExit};
 use mesh::Mesh;
 use mio::{Interest, Poll, Token};
-use wire::{agent::FromPuncher, signal::Candidate};
+use wire::{MessageId, agent::FromPuncher, signal::Candidate};
 
 use crate::{
     agents::Agents,
@@ -67,6 +67,8 @@ pub(crate) struct Driver {
     ending: Option<anyhow::Result<Ending>>,
     interfaces_at: Instant,
     interfaces: Vec<Candidate>,
+    /// Which program waits for the outcome of which text.
+    pub(crate) senders: BTreeMap<MessageId, Token>,
     /// Programs whose texts are not read while peers are slow to take them.
     pub(crate) waiting: BTreeSet<Token>,
     /// How it stands with the rendezvous, as told last.
@@ -85,6 +87,7 @@ impl Driver {
             ending: None,
             interfaces_at,
             interfaces,
+            senders: BTreeMap::new(),
             waiting: BTreeSet::new(),
             server,
             unsent: None,

@@ -12,7 +12,7 @@ use crate::driver::{Driver, Ending};
 
 impl Driver {
     pub(crate) fn handle_client(&mut self, token: Token) {
-        if self.parts.agents.lane(token) == Some(Lane::Text) && self.parts.mesh.is_text_backlogged() {
+        if self.parts.agents.lane(token) != Some(Lane::Voice) && self.parts.mesh.is_text_backlogged() {
             self.waiting.insert(token);
             return;
         }
@@ -45,7 +45,10 @@ impl Driver {
             (ToPuncher::Voice(VoiceRecord { peers, packet }), Some(Lane::Voice)) => {
                 self.parts.mesh.send_voice(&peers, &packet, now);
             }
-            (ToPuncher::Text { id, to, body }, Some(Lane::Text)) if body.len() <= wire::peer::MAX_TEXT => {
+            (ToPuncher::Text { id, to, body }, Some(Lane::Text | Lane::Control))
+                if body.len() <= wire::peer::MAX_TEXT =>
+            {
+                self.senders.insert(id, token);
                 self.parts.mesh.send_text(id, &to, body, now);
             }
             (ToPuncher::Local(local), Some(_)) => {

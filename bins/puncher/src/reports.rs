@@ -49,9 +49,16 @@ impl Driver {
             }
             Event::Text { tag, id, direct, body } => self.handle_text(tag, id, direct, body),
             Event::Delivery { id, tag, name, outcome } => {
-                self.tell_text(&FromPuncher::Delivery { id, to: tag, name, outcome });
+                let record = FromPuncher::Delivery { id, to: tag, name, outcome };
+                if let Some(sender) = self.senders.get(&id) {
+                    self.parts.agents.send(*sender, &record, self.parts.poll.registry());
+                }
             }
-            Event::Settled { id } => drop(self.tell_text(&FromPuncher::Settled { id })),
+            Event::Settled { id } => {
+                if let Some(sender) = self.senders.remove(&id) {
+                    self.parts.agents.send(sender, &FromPuncher::Settled { id }, self.parts.poll.registry());
+                }
+            }
         }
     }
 

@@ -21,14 +21,14 @@ pub enum ToPuncher {
     Open {
         /// [`crate::VERSION`] of the program.
         version: u16,
-        /// What the program wants to hear and send; `Control` hears of peers only.
+        /// What the program wants to hear and send; `Control` hears of peers only, and may send texts.
         lane: Lane,
         /// The program's name, for logs.
         program: String,
     },
     /// A voice packet to send.
     Voice(VoiceRecord),
-    /// A text to send; answered by one [`FromPuncher::Delivery`] for each addressed peer.
+    /// A text to send; its sender alone is answered, by one [`FromPuncher::Delivery`] for each addressed peer.
     Text {
         /// Its name.
         id: MessageId,
