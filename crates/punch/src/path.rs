@@ -168,7 +168,7 @@ impl Path {
 }
 
 impl Rank {
-    fn of(addr: SocketAddr, kind: CandidateKind) -> Self {
+    pub(crate) fn of(addr: SocketAddr, kind: CandidateKind) -> Self {
         match (kind, addr.ip()) {
             (CandidateKind::ServerReflexive | CandidateKind::PeerReflexive, _) => Self::Observed,
             (CandidateKind::Host, IpAddr::V6(ip)) if !ip.is_unique_local() => Self::HostV6,

@@ -14,7 +14,7 @@ use crate::{
     choice::better,
     hygiene,
     pace::Limiter,
-    path::{Path, State},
+    path::{Path, Rank, State},
     schedule::{PINGS_BESIDE, VOLLEY},
     search::Search,
     shared::Shared,
@@ -26,6 +26,8 @@ const MAX_REFLEXIVE: usize = 8;
 /// Pongs to one peer: one each gap in the long run, and so many at a time.
 const PONG_GAP: Duration = Duration::from_millis(10);
 const PONG_BURST: u32 = 50;
+/// Paths are compared at most this often when the peer changes between them.
+const COMPARE_GAP: Duration = Duration::from_millis(200);
 
 pub(crate) struct Peer {
     pub(crate) tag: PeerTag,
@@ -36,8 +38,9 @@ pub(crate) struct Peer {
     pub(crate) selected: Option<SocketAddr>,
     /// What is kept open beside it.
     pub(crate) backup: Option<SocketAddr>,
-    /// Where the last authentic packet came from.
+    /// Where the last packet came from that was no answer.
     source: Option<SocketAddr>,
+    compared: Option<Instant>,
     /// There is one as long as no path is known to work.
     pub(crate) search: Option<Search>,
     /// Since when the selected path has been in doubt.
@@ -59,6 +62,7 @@ impl Peer {
             selected: None,
             backup: None,
             source: None,
+            compared: None,
             search: Some(Search::new(now)),
             doubt: None,
             traffic: None,
@@ -72,9 +76,16 @@ impl Peer {
         let listed = self.acceptable(candidates, shared.allow_loopback);
         let mut added = false;
         for (addr, kind) in &listed {
-            if let Some(path) = self.paths.iter_mut().find(|path| path.addr == *addr) {
+            if let Some(path) = self.paths.iter_mut().find(|path| path.addr == *addr && path.is_listed()) {
                 path.relabel(*kind);
-            } else if self.make_room(|path| path.is_listed(), MAX_CANDIDATES, &listed, shared) {
+                continue;
+            }
+            if !self.make_room(Path::is_listed, MAX_CANDIDATES, &listed, shared) {
+                continue;
+            }
+            if let Some(path) = self.path_mut(*addr) {
+                path.relabel(*kind);
+            } else {
                 self.paths.push(Path::new(*addr, *kind));
                 added = true;
                 if self.search.is_none() {
@@ -99,6 +110,7 @@ impl Peer {
                 Err(why) => tracing::debug!(peer = %self.tag, %addr, %why, "Refused a candidate"),
             }
         }
+        accepted.sort_by_key(|(addr, kind)| Rank::of(*addr, *kind));
         accepted.truncate(MAX_CANDIDATES);
         accepted
     }
@@ -144,7 +156,10 @@ impl Peer {
         }
         self.note_heard(from, now, shared);
         match check {
-            Check::Ping { txid } => self.handle_ping(from, txid, now, shared),
+            Check::Ping { txid } => {
+                self.note_source(from, now);
+                self.handle_ping(from, txid, now, shared);
+            }
             Check::Pong { txid, .. } => self.handle_pong(from, txid, now, shared),
         }
         if is_new {
@@ -243,18 +258,20 @@ impl Peer {
         path.note_heard(now);
         self.unheard = None;
         shared.note_heard(from, tag, now);
-        if self.source.replace(from) != Some(from) && self.selected != Some(from) {
-            self.compare(from, now);
-        }
     }
 
-    /// The peer sends from elsewhere: it may have moved, or merely have chosen another path. Asks both, at once.
-    fn compare(&mut self, from: SocketAddr, now: Instant) {
-        let selected = self.selected.filter(|_| self.search.is_none());
-        for path in self.paths.iter_mut().filter(|path| path.state == State::Confirmed) {
-            if selected.is_some() && [Some(from), selected].contains(&Some(path.addr)) {
-                path.trigger(now);
-            }
+    /// The peer chose to send from there. If it sent from elsewhere before, it may have moved, or merely have chosen another
+    /// path: then both are asked at once.
+    fn note_source(&mut self, from: SocketAddr, now: Instant) {
+        let changed = self.source.replace(from) != Some(from) && self.selected != Some(from);
+        let lately = self.compared.is_some_and(|at| now.duration_since(at) < COMPARE_GAP);
+        if !changed || lately || self.search.is_some() || self.selected.is_none() {
+            return;
+        }
+        self.compared = Some(now);
+        let both = [Some(from), self.selected];
+        for path in self.paths.iter_mut().filter(|path| both.contains(&Some(path.addr))) {
+            path.trigger(now);
         }
     }
 
@@ -262,6 +279,7 @@ impl Peer {
     pub(crate) fn note_received(&mut self, from: SocketAddr, now: Instant, shared: &mut Shared) {
         if self.path(from).is_some() {
             self.note_heard(from, now, shared);
+            self.note_source(from, now);
             self.traffic = Some(now);
         }
     }

@@ -121,6 +121,7 @@ impl Peer {
     }
 
     fn lose(&mut self, shared: &mut Shared) {
+        self.doubt = None;
         let Some(addr) = self.selected.take() else { return };
         let silent = self.unheard.take().is_some();
         let mut why = LostReason::Silence;
@@ -130,7 +131,6 @@ impl Peer {
             }
             path.forget();
         }
-        self.doubt = None;
         if let Some(search) = &mut self.search {
             search.told = true;
         }

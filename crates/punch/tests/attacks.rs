@@ -230,6 +230,23 @@ fn a_peer_of_many_addresses_takes_little_room_and_time() {
 }
 
 #[test]
+fn listing_every_address_that_it_sent_from_gains_a_peer_no_room() {
+    let mut puppet = known_at(addr(HOME));
+    let mut pinged = BTreeSet::new();
+    for round in 0..10u8 {
+        let many: Vec<_> = (0..8).map(|index| SocketAddr::from(([10, 0, round, index + 1], 5000))).collect();
+        many.iter().for_each(|from| puppet.ping_from(*from));
+        let now = puppet.now;
+        puppet.agent.add_candidates(Puppet::TAG, &listed(&many), now);
+        puppet.run(ms(500), &[(addr(HOME), RTT)]);
+    }
+    let now = puppet.now;
+    puppet.agent.network_changed(now);
+    pinged.extend(puppet.run(ms(500), &[]).iter().map(|(_, to)| *to));
+    assert!(pinged.len() <= 16, "{} addresses", pinged.len());
+}
+
+#[test]
 fn a_flood_of_pings_is_answered_at_a_measured_pace() {
     let mut puppet = known_at(addr(HOME));
     let mut sent = 0;

@@ -74,3 +74,31 @@ fn every_event_names_the_route_of_its_moment() {
     assert!(matches!(events[..], [Event::Confirmed { addr: at, .. }] if at == addr(FAST)), "{events:?}");
     assert_eq!(puppet.agent.route(Puppet::TAG), Some(addr(FAST)));
 }
+
+#[test]
+fn what_comes_before_our_own_first_ping_makes_no_path_yet() {
+    let mut puppet = Puppet::at(&[addr(SLOW), addr(FAST), addr(V6)]);
+    puppet.ping_from(addr(V6));
+    assert_eq!(names(&mut puppet), [""; 0]);
+    puppet.run(ms(10), &[]);
+    puppet.ping_from(addr(V6));
+    assert_eq!(names(&mut puppet), ["usable"]);
+}
+
+#[test]
+fn a_peer_may_send_on_another_path_than_we_do_without_costing_pings() {
+    let mut puppet = Puppet::at(&[addr(SLOW), addr(FAST)]);
+    let both = [(addr(SLOW), ms(40)), (addr(FAST), ms(38))];
+    puppet.run(ms(1000), &both);
+    let ours = puppet.agent.route(Puppet::TAG).expect("both answer");
+    let theirs = if ours == addr(SLOW) { addr(FAST) } else { addr(SLOW) };
+    let mut sent = 0;
+    for _ in 0..500 {
+        let now = puppet.now;
+        puppet.agent.note_sent(Puppet::TAG, now);
+        puppet.agent.note_received(Puppet::TAG, theirs, now);
+        sent += puppet.run(ms(20), &both).len();
+    }
+    assert!((10..=14).contains(&sent), "{sent} pings in 10 s");
+    assert_eq!(names(&mut puppet), ["confirmed"]);
+}
