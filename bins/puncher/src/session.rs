@@ -50,7 +50,7 @@ pub(crate) fn dial(args: &Dial, common: &Common) -> anyhow::Result<Ending> {
 
 /// `puncher listen`.
 pub(crate) fn listen(args: &Listen, common: &Common) -> anyhow::Result<Ending> {
-    let server = edge::parse_server(&args.addr.to_string()).exit(Exit::Usage)?;
+    let server = ServerAddr { host: args.addr.ip().to_string(), port: args.addr.port(), http_port: edge::HTTP_PORT };
     let way = Way { channel: &args.channel, server, bind: Some(args.addr), retry: false, introduce: true };
     run(&way, &args.member, &Settings::load()?, common)
 }
@@ -85,12 +85,15 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
     let mut candidates = advertised.clone();
     candidates.extend(socket::host_candidates(udp.local(), member.loopback));
 
+    // Who listens is its own rendezvous, at whatever port it got.
+    let asked = known_server.next_addr().context("choose an address of the rendezvous")?;
+    let server = if way.introduce { udp.local() } else { asked };
     let now = Instant::now();
     let config = Config {
         identity,
         channel: way.channel.to_owned(),
         name: name.clone(),
-        server: known_server.next_addr().context("choose an address of the rendezvous")?,
+        server,
         server_key: known_server.key()?,
         secret: known_server.secret_for_mesh(),
         candidates: candidates.clone(),
