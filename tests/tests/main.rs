@@ -35,7 +35,9 @@ fn main() -> std::process::ExitCode {
     use libtest_mimic::{Arguments, Trial};
     use tests::{call, lab::sandbox};
 
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Tests mostly wait: for packets on long wires, and for silence.
+    arguments.test_threads.get_or_insert(4);
     let no_lab = sandbox::check().err();
     let no_program =
         ["natlab", "rendezvous", "puncher", "audio-pipe", "chatctl"].iter().find_map(|name| call::find(name).err());

@@ -9,7 +9,7 @@ use crate::{Tests, start_lab};
 
 /// So long that both members' first packets cross: without it a peer's packet may come before the own one is out,
 /// which spoils the port of a router that lets it in.
-const WIRE: &str = "wire=delay~5ms";
+const WIRE: &str = "wire=delay~15ms";
 
 pub(crate) fn tests() -> Tests {
     let kinds = KINDS.iter().filter(|(_, nat)| nat.udp);
