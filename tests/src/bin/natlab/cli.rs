@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::{
+    fs::File,
     io::{self, Write},
     os::unix::process::CommandExt,
     path::Path,
@@ -11,7 +12,8 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use edge::{Exit, WithExit};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getpgrp, kill_process, set_parent_process_death_signal};
+use rustix::termios::tcgetpgrp;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -179,31 +181,32 @@ fn in_a_lab(sites: &[String], rtt: Option<Duration>, program: &[String]) -> anyh
     child.env("LAB_HOSTS", lab.hosts().collect::<Vec<_>>().join(" ")).env("LAB_PREFIX", "");
     child.env("LAB_SERVER", SERVER_V4[0].to_string()).env(control::VARIABLE, socket).env("NATLAB", &itself);
     control::serve(lab, socket)?;
-    let status = outlive(&mut child).context("run the program")?;
+    let status = wait_for(&mut child).context("run the program")?;
     // As a shell says it: 128 and the signal.
     let signal = std::os::unix::process::ExitStatusExt::signal(&status).map(|signal| 128 + signal);
     Ok(status.code().or(signal).and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
-/// Runs a program to its end. A signal to end this process goes to the program: it decides, and needs the lab for
-/// that. Ctrl-C goes to both from the terminal.
-fn outlive(command: &mut Command) -> io::Result<ExitStatus> {
+/// Runs the program; signals are for it, and the lab stays until it has ended.
+fn wait_for(program: &mut Command) -> io::Result<ExitStatus> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-    let mut child = command.spawn()?;
+    let mut child = program.spawn()?;
     let pid = Pid::from_child(&child);
-    let handle = signals.handle();
-    let passing_on = std::thread::spawn(move || {
-        for signal in signals.forever().filter(|signal| *signal != SIGINT) {
+    std::thread::spawn(move || {
+        for signal in signals.forever().filter(|&signal| signal != SIGINT || !is_in_foreground()) {
             if let Some(signal) = Signal::from_named_raw(signal) {
                 // It may have ended already.
                 let _ = kill_process(pid, signal);
             }
         }
     });
-    let status = child.wait();
-    handle.close();
-    let _ = passing_on.join();
-    status
+    child.wait()
+}
+
+/// Whether Ctrl-C is heard by the program as well.
+fn is_in_foreground() -> bool {
+    let group = File::open("/dev/tty").ok().and_then(|tty| tcgetpgrp(tty).ok());
+    group.is_some_and(|group| group == getpgrp())
 }
 
 fn prove_kinds(kinds: &[String]) -> anyhow::Result<u8> {
