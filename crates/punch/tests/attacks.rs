@@ -118,6 +118,17 @@ fn ten_members_who_list_one_victim_get_it_no_more_than_one_does() {
 }
 
 #[test]
+fn a_lost_path_is_no_better_than_an_address_that_never_answered() {
+    let mut puppet = Puppet::at(&[addr(VICTIM)]);
+    puppet.run(Duration::from_secs(10), &[(addr(VICTIM), RTT)]);
+    puppet.run(Duration::from_secs(40), &[]);
+    let events: Vec<_> = puppet.events().iter().map(support::name).collect();
+    assert_eq!(events, ["confirmed", "doubtful", "lost"]);
+    let sent = packets_to_victim(&mut puppet, Duration::from_secs(3500));
+    assert!((10..=40).contains(&sent), "{sent} packets");
+}
+
+#[test]
 fn a_member_that_sends_in_the_name_of_a_victim_gets_it_40_packets_voice_included() {
     let mut puppet = Puppet::at(&[addr(VICTIM)]);
     let mut sent = 0;

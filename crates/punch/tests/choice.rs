@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use punch::Event;
 use support::{addr, ms, puppet::Puppet};
+use wire::signal::CandidateKind;
 
 const SLOW: &str = "203.0.113.7:5000";
 const FAST: &str = "192.168.1.7:5000";
@@ -101,4 +102,52 @@ fn a_peer_may_send_on_another_path_than_we_do_without_costing_pings() {
     }
     assert!((10..=14).contains(&sent), "{sent} pings in 10 s");
     assert_eq!(names(&mut puppet), ["confirmed"]);
+}
+
+#[test]
+fn a_ping_that_arrives_is_answered_by_one_of_our_own_at_once() {
+    let mut puppet = Puppet::at(&[addr(SLOW)]);
+    puppet.run(ms(12), &[]);
+    puppet.ping_from(addr(SLOW));
+    let sent = puppet.run(ms(1), &[]);
+    assert_eq!(sent.len(), 2, "a pong, and a ping that was due in 8 ms: {sent:?}");
+}
+
+#[test]
+fn a_path_that_the_peer_lists_after_it_sent_from_there_keeps_its_state_and_gets_its_kind() {
+    let mut puppet = Puppet::at(&[]);
+    puppet.ping_from(addr(SLOW));
+    puppet.run(ms(100), &[(addr(SLOW), ms(40))]);
+    let kind = |puppet: &Puppet| puppet.agent.path(Puppet::TAG).map(|path| (path.kind, path.rtt));
+    assert_eq!(kind(&puppet), Some((CandidateKind::PeerReflexive, Some(ms(40)))));
+
+    let now = puppet.now;
+    puppet.agent.add_candidates(Puppet::TAG, &support::puppet::listed(&[addr(SLOW)]), now);
+    assert_eq!(kind(&puppet), Some((CandidateKind::ServerReflexive, Some(ms(40)))));
+}
+
+#[test]
+fn a_path_is_doubted_if_packets_come_on_it_but_no_answers() {
+    let mut puppet = Puppet::at(&[addr(SLOW)]);
+    puppet.run(ms(200), &[(addr(SLOW), ms(40))]);
+    puppet.events();
+    let died = puppet.now;
+    while puppet.agent.path(Puppet::TAG).is_some_and(|path| !path.doubtful) {
+        let now = puppet.now;
+        puppet.agent.note_sent(Puppet::TAG, now);
+        puppet.agent.note_received(Puppet::TAG, addr(SLOW), now);
+        puppet.run(ms(20), &[]);
+        assert!(puppet.now - died < ms(5100));
+    }
+    puppet.run(ms(4000), &[]);
+    assert_eq!(names(&mut puppet), ["doubtful", "lost"]);
+}
+
+#[test]
+fn the_death_of_an_idle_path_is_noticed_by_its_keepalive() {
+    let mut puppet = Puppet::at(&[addr(SLOW)]);
+    puppet.run(Duration::from_secs(300), &[(addr(SLOW), ms(40))]);
+    assert_eq!(names(&mut puppet), ["confirmed"]);
+    puppet.run(Duration::from_secs(28) + ms(1500), &[]);
+    assert_eq!(names(&mut puppet).first(), Some(&"doubtful"));
 }

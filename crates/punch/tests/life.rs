@@ -63,7 +63,7 @@ fn when_one_side_alone_speaks_the_path_is_not_doubted_though_a_tenth_is_lost() {
     let mut world = talking_call();
     world.hush(1);
     world.set_links(Link::default().losing(0.05));
-    world.run_for(Duration::from_secs(60));
+    world.run_for(Duration::from_secs(600));
     let doubts = world.kinds_of_events(0).iter().filter(|name| **name == "doubtful").count();
     assert_eq!(doubts, 0, "{:?}", world.kinds_of_events(0));
 }
@@ -80,6 +80,20 @@ fn a_dead_path_is_doubted_after_1500_ms_and_lost_after_5_s() {
     assert!((ms(1500)..=ms(1560)).contains(&doubted), "{doubted:?}");
     assert!((ms(5000)..=ms(5060)).contains(&lost), "{lost:?}");
     assert_eq!(world.at(0).agent.route(tag(1)), None);
+    assert_eq!(world.at(0).agent.peer_at(world.candidates(1)[0].addr), None);
+}
+
+#[test]
+fn a_path_can_be_lost_and_found_any_number_of_times() {
+    let mut world = talking_call();
+    for round in 0..8 {
+        world.lab.net.cut(world.hosts[1], true);
+        world.run_for(ms(8000));
+        assert_eq!(world.at(0).agent.route(tag(1)), None, "round {round}");
+        world.lab.net.cut(world.hosts[1], false);
+        world.run_for(ms(12_000));
+        assert!(world.at(0).agent.route(tag(1)).is_some(), "round {round}: {:?}", world.kinds_of_events(0));
+    }
 }
 
 #[test]
@@ -139,8 +153,10 @@ fn new_candidates_end_a_hopeless_wait_at_once() {
     world.with(left, |agent, now| agent.add_candidates(tag(right), &mapped, now));
     let told = world.lab.now();
     world.run_for(ms(200));
-    let confirmed = world.confirmed_at(left, right).expect("the mapped address works");
-    assert!(confirmed - told <= RTT + ms(1), "{:?}", confirmed - told);
+    let (at, event) = world.at(left).events.last().expect("the mapped address works");
+    let Event::Confirmed { since_known, .. } = event else { panic!("{event:?}") };
+    assert!(*at - told <= RTT + ms(1), "{:?}", *at - told);
+    assert_eq!(*since_known, *at - told, "the search began anew");
 }
 
 #[test]
