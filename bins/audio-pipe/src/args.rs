@@ -48,7 +48,7 @@ pub(crate) struct PlayArgs {
     #[command(flatten)]
     pub(crate) sink: SinkArgs,
     /// Let the files begin at this time; what came before it is not in them
-    #[arg(long, value_name = "UNIX_SECONDS")]
+    #[arg(long, value_name = "UNIX_SECONDS", value_parser = unix_seconds)]
     pub(crate) start_at: Option<f64>,
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) expected_loss: u8,
     /// Let the first sample, and the files of what is heard, be at this time
-    #[arg(long, value_name = "UNIX_SECONDS")]
+    #[arg(long, value_name = "UNIX_SECONDS", value_parser = unix_seconds)]
     pub(crate) start_at: Option<f64>,
 }
 
@@ -149,7 +149,7 @@ pub(crate) struct DecodeArgs {
     #[arg(value_name = "OUTPUT", default_value = "-")]
     pub(crate) output: PathBuf,
     /// Write bare samples, 48 kHz, instead of WAV
-    #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, default_missing_value = "s16le")]
+    #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "s16le")]
     pub(crate) raw: Option<Raw>,
     /// Write 32-bit floats instead of 16-bit integers
     #[arg(long, conflicts_with = "raw")]
@@ -160,7 +160,7 @@ pub(crate) struct DecodeArgs {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct RawInput {
     /// Read bare samples instead of WAV
-    #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, default_missing_value = "s16le")]
+    #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "s16le")]
     raw: Option<Raw>,
     /// Samples per second of bare samples
     #[arg(long, value_name = "HZ", default_value = "48000", requires = "raw", value_parser = clap::value_parser!(u32).range(1000..=768_000))]
@@ -214,6 +214,11 @@ fn frame(text: &str) -> Result<Duration, String> {
     Ok(frame)
 }
 
+fn unix_seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.0..1e10).contains(seconds));
+    seconds.ok_or_else(|| "not seconds since 1970".to_owned())
+}
+
 fn period(text: &str) -> Result<Duration, String> {
     let millis = text.parse::<f64>().ok().filter(|millis| (1.0..=200.0).contains(millis));
     millis
@@ -241,5 +246,7 @@ mod tests {
         assert!(frame("15").is_err());
         assert_eq!(period("2.5"), Ok(Duration::from_micros(2500)));
         assert!(period("NaN").is_err());
+        assert_eq!(unix_seconds("1700000000.25"), Ok(1_700_000_000.25));
+        assert!(["inf", "-1", "NaN", "1e300"].iter().all(|text| unix_seconds(text).is_err()));
     }
 }

@@ -52,7 +52,8 @@ impl Source {
             Self::File { mono, timeline, at } => {
                 let step = frame.len() as u64;
                 let missed = timeline.wait_for(*at + step, step);
-                for _ in 0..missed / step {
+                // What a file would have said in the meantime is over; what a pipe says is still to come.
+                for _ in 0..if mono.is_live() { 0 } else { missed / step } {
                     mono.read(frame)?;
                 }
                 *at += missed;

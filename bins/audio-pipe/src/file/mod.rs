@@ -56,6 +56,7 @@ pub(crate) fn create(path: &Path) -> Result<File> {
 pub(crate) struct Mono {
     pcm: Pcm,
     name: String,
+    is_live: bool,
     resampler: Option<Resampler>,
     chunk: Vec<f32>,
     ready: Vec<f32>,
@@ -74,7 +75,13 @@ impl Mono {
         };
         let rate = pcm.layout().rate;
         let resampler = if rate == codec::RATE { None } else { Some(Resampler::precise(rate, codec::RATE)?) };
-        Ok(Self { pcm, name, resampler, chunk: vec![0.0; CHUNK], ready: Vec::new(), taken: 0, ended: false })
+        let is_live = is_standard(path) || std::fs::metadata(path).is_ok_and(|data| !data.is_file());
+        Ok(Self { pcm, name, is_live, resampler, chunk: vec![0.0; CHUNK], ready: Vec::new(), taken: 0, ended: false })
+    }
+
+    /// Whether it comes when it comes, as from a pipe: there is nothing in it to catch up with.
+    pub(crate) fn is_live(&self) -> bool {
+        self.is_live
     }
 
     /// Samples per second of the file itself.

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{RATE, audio_pipe, has, lag, outcome, read_wav, voice, write_wav};
+use crate::support::{RATE, audio_pipe, has, lag, outcome, read_wav, skipped, voice, write_wav};
 
 const NO_SERVER: &str = "devices of a private PulseAudio";
 
@@ -97,7 +97,7 @@ impl Server {
                 return Some(Self { process, dir });
             }
             if process.try_wait().expect("a process").is_some() {
-                eprintln!("skipped: {NO_SERVER}: pulseaudio does not run here");
+                skipped(NO_SERVER, "pulseaudio does not run");
                 return None;
             }
         }

@@ -1,5 +1,6 @@
 //! Sound to play, and ways to look at what came out.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -28,9 +29,14 @@ pub(crate) fn outcome(command: &mut Command) -> (Option<i32>, String) {
 pub(crate) fn has(program: &str, test: &str) -> bool {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
-        eprintln!("skipped: {test}: there is no {program} here");
+        skipped(test, &format!("there is no {program} here"));
     }
     found
+}
+
+/// Says that a test does not run, past the test runner, which keeps what is printed to itself.
+pub(crate) fn skipped(test: &str, why: &str) {
+    writeln!(std::io::stderr(), "skipped: {test}: {why}").expect("a place to say it");
 }
 
 /// Something that Opus takes for a voice: harmonics of a rising pitch, whose loudness changes every 50 ms to make each
@@ -39,7 +45,7 @@ pub(crate) fn voice(seconds: f32) -> Vec<f32> {
     let mut random = 7_u64;
     let mut loudness = 1.0;
     let sample = |n: usize| {
-        if n % (RATE / 20) == 0 {
+        if n.is_multiple_of(RATE / 20) {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             loudness = 0.1 + (random >> 40) as f32 / 16_777_216.0;
         }
