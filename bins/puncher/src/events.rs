@@ -153,6 +153,39 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_describes_every_line() {
+        let schema = include_str!("../../../docs/events.schema.json");
+        let schema: serde_json::Value = serde_json::from_str(schema).expect("the schema is JSON");
+        let kinds = schema["oneOf"].as_array().expect("a list of kinds");
+        let lines = every_line();
+        assert_eq!(kinds.len(), lines.len());
+        for line in &lines {
+            let object = serde_json::to_value(Stamped { v: 1, ts_ms: 5, line }).expect("JSON");
+            let of_kind = |kind: &&serde_json::Value| kind["properties"]["type"]["const"] == object["type"];
+            let kind = kinds.iter().find(of_kind).unwrap_or_else(|| panic!("{} is described", object["type"]));
+            let keys: Vec<_> = object.as_object().expect("an object").keys().collect();
+            let described: Vec<_> = kind["properties"].as_object().expect("properties").keys().collect();
+            assert_eq!(keys, described, "{}", object["type"]);
+            assert_eq!(kind["required"].as_array().map(Vec::len), Some(keys.len()), "{}", object["type"]);
+        }
+    }
+
+    fn every_line<'a>() -> Vec<Line<'a>> {
+        let addr = "203.0.113.7:40112".parse().expect("an address");
+        let key = || "ab".repeat(32);
+        vec![
+            Line::Ready { channel: "lobby", sock: "/run/lobby.sock".into(), local: addr, key: key() },
+            Line::Server { connected: false, text: "closes".into() },
+            Line::Joined { channel: "lobby", name: "bob", observed: addr, peers: 1 },
+            Line::Peer { peer: "alice", key: key() },
+            path(),
+            Line::Link { peer: "alice", key: key(), secure: true, since_known_ms: Some(60), why: "" },
+            Line::Left { peer: "alice", why: "left" },
+            Line::Error { text: "a text was refused".into() },
+        ]
+    }
+
+    #[test]
     fn a_name_can_not_draw_on_the_terminal() {
         let line = Line::Left { peer: "\u{1b}[2Jeve", why: "left" };
         assert!(!line.for_people().contains('\u{1b}'));
