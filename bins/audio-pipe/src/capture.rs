@@ -20,7 +20,7 @@ use crate::timeline::{Timeline, unix_ns};
 
 /// Where sound comes from.
 pub(crate) enum Source {
-    File { mono: Mono, timeline: Timeline, at: u64 },
+    File { mono: Mono, start_at: Option<f64>, timeline: Option<Timeline>, at: u64 },
     Device { microphone: Microphone, start: Timeline },
 }
 
@@ -37,7 +37,7 @@ impl Source {
         Ok(match &args.input {
             Some(path) => {
                 let mono = Mono::open(path, args.raw.layout())?;
-                Self::File { mono, timeline: Timeline::at(args.start_at), at: 0 }
+                Self::File { mono, start_at: args.start_at, timeline: None, at: 0 }
             }
             None => {
                 let microphone = Microphone::open(args.microphone.as_deref(), args.microphone_period)?;
@@ -49,7 +49,8 @@ impl Source {
     /// Waits until the last sample of the next frame is heard.
     fn next(&mut self, frame: &mut [f32], stop: &Stop) -> Result<Took> {
         match self {
-            Self::File { mono, timeline, at } => {
+            Self::File { mono, start_at, timeline, at } => {
+                let timeline = timeline.get_or_insert_with(|| Timeline::at(*start_at));
                 let step = frame.len() as u64;
                 let missed = timeline.wait_for(*at + step, step);
                 // What a file would have said in the meantime is over; what a pipe says is still to come.
@@ -63,10 +64,7 @@ impl Source {
                 Ok(took)
             }
             Self::Device { microphone, start } => loop {
-                let Some(at) = microphone.next(frame, stop) else {
-                    frame.fill(0.0);
-                    return Ok(Took { at: 0, samples: frame.len() });
-                };
+                let at = microphone.next(frame, stop);
                 if stop.is_asked() || start.has_begun() {
                     return Ok(Took { at, samples: frame.len() });
                 }
@@ -77,9 +75,10 @@ impl Source {
     /// When sample 0 was heard, in nanoseconds since 1970.
     fn start_unix_ns(&self) -> Option<u64> {
         match self {
-            Self::File { timeline, .. } => Some(timeline.start_unix_ns()),
-            Self::Device { microphone, .. } => microphone.timeline().map(|timeline| timeline.start_unix_ns()),
+            Self::File { timeline, .. } => *timeline,
+            Self::Device { microphone, .. } => microphone.timeline(),
         }
+        .map(|timeline| timeline.start_unix_ns())
     }
 }
 

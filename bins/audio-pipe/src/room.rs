@@ -94,13 +94,10 @@ impl Room {
         let Self { mixer, people, each, .. } = self;
         let mut recorded = Ok(());
         let mixed = mixer.pull_tapped(block, now, |peer, samples| {
-            let person = people.get_mut(&peer);
-            let name = person.as_ref().and_then(|person| person.name.clone());
-            if let Some(person) = person {
-                person.level = person.level.min(codec::level(samples));
-            }
+            let person = people.entry(peer).or_insert_with(Person::new);
+            person.level = person.level.min(codec::level(samples));
             if let (Some(each), Some(at), Ok(())) = (each.as_mut(), at, &recorded) {
-                recorded = each.write(peer, name.as_deref(), at, samples);
+                recorded = each.write(peer, person.name.as_deref(), at, samples);
             }
         });
         recorded?;

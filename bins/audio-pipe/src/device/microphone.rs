@@ -44,12 +44,13 @@ impl Microphone {
         Ok(Self { name: name.map(str::to_owned), period, running, ready: Vec::new(), timeline: None, at: 0 })
     }
 
-    /// Waits for a whole frame and tells the number of its first sample; `None` if everything is to end.
-    pub(crate) fn next(&mut self, frame: &mut [f32], stop: &Stop) -> Option<u64> {
+    /// Waits for a whole frame and tells the number of its first sample. If everything is to end it is silent.
+    pub(crate) fn next(&mut self, frame: &mut [f32], stop: &Stop) -> u64 {
         self.running.shared.adopt();
         while self.ready.len() < frame.len() {
             if stop.is_asked() {
-                return None;
+                frame.fill(0.0);
+                return self.at;
             }
             let missing = frame.len() - self.ready.len();
             self.running.wait(missing);
@@ -67,7 +68,7 @@ impl Microphone {
         self.ready.drain(..frame.len());
         let at = self.at;
         self.at += frame.len() as u64;
-        Some(at)
+        at
     }
 
     /// When sample 0 was heard.

@@ -13,8 +13,6 @@ use ogg::{
 
 /// A page carries this much sound at most, so that a stream which is cut off has lost little.
 const PAGE: u64 = RATE as u64 / 5;
-/// Most of what comes before the samples is pictures; no more than this is kept at a time.
-const MAX_PACKETS_OF_A_PAGE: usize = 4096;
 
 /// Encodes samples as they come.
 pub(crate) struct OpusWriter {
@@ -237,9 +235,7 @@ impl OpusReader {
             };
             self.pages.push_page(page).map_err(broken).exit(Exit::Data)?;
             while let Some(packet) = self.pages.read_packet() {
-                if self.page.len() < MAX_PACKETS_OF_A_PAGE {
-                    self.page.push(packet);
-                }
+                self.page.push(packet);
             }
         }
         Ok(!self.page.is_empty())

@@ -16,6 +16,8 @@ const FORMAT_EXTENSIBLE: u16 = 0xFFFE;
 const HEADER: u32 = 44;
 /// A chunk before the samples is at most this long; real ones hold a title.
 const MAX_SKIPPED: u64 = 16 << 20;
+/// More channels than any microphone array has.
+const MAX_CHANNELS: u16 = 64;
 
 /// A header for `written` bytes of samples, or for nobody knows how many.
 pub(super) fn header(layout: Layout, written: Option<u64>) -> Vec<u8> {
@@ -95,7 +97,7 @@ fn parse_format(reader: &mut impl Read, len: u32) -> Result<Layout> {
     };
     let layout =
         Layout { encoding, channels: word(2), rate: u32::from_le_bytes([format[4], format[5], format[6], format[7]]) };
-    if layout.channels == 0 || !(1000..=768_000).contains(&layout.rate) {
+    if !(1..=MAX_CHANNELS).contains(&layout.channels) || !(1000..=768_000).contains(&layout.rate) {
         bail!("not a WAV file: it claims {} channels at {} Hz", layout.channels, layout.rate);
     }
     if usize::from(word(12)) != layout.frame() {
