@@ -205,10 +205,7 @@ impl Peer {
         let tag = self.tag;
         let Some(path) = self.path_mut(from) else { return };
         if path.note_pong(txid, now).is_none() {
-            // It may answer a ping that went elsewhere: then the peer's NAT maps us otherwise, and this is where it is.
-            if path.state != State::Confirmed {
-                path.trigger(now);
-            }
+            // It answers a ping that went elsewhere: the peer's NAT maps us otherwise, and this is where it is.
             return;
         }
         if !shared.claim(from, tag, true, now) {

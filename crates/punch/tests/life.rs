@@ -84,19 +84,6 @@ fn a_dead_path_is_doubted_after_1500_ms_and_lost_after_5_s() {
 }
 
 #[test]
-fn a_path_can_be_lost_and_found_any_number_of_times() {
-    let mut world = talking_call();
-    for round in 0..8 {
-        world.lab.net.cut(world.hosts[1], true);
-        world.run_for(ms(8000));
-        assert_eq!(world.at(0).agent.route(tag(1)), None, "round {round}");
-        world.lab.net.cut(world.hosts[1], false);
-        world.run_for(ms(12_000));
-        assert!(world.at(0).agent.route(tag(1)).is_some(), "round {round}: {:?}", world.kinds_of_events(0));
-    }
-}
-
-#[test]
 fn a_path_that_comes_back_while_in_doubt_is_confirmed_again() {
     let mut world = talking_call();
     world.lab.net.cut(world.hosts[1], true);
