@@ -21,7 +21,7 @@ struct Person {
 
 impl Person {
     fn new() -> Self {
-        Self { home: tempfile::tempdir().unwrap() }
+        Self { home: tempfile::tempdir().expect("a directory") }
     }
 
     fn puncher(&self, args: &[&str]) -> Command {
@@ -29,7 +29,7 @@ impl Person {
         command.arg("--no-input").args(args).env_remove("PUNCHLINE_SERVER").env_remove("PUNCHLINE_NAME");
         for (name, dir) in [("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state"), ("XDG_RUNTIME_DIR", "run")] {
             let path = self.home.path().join(dir);
-            std::fs::create_dir_all(&path).unwrap();
+            std::fs::create_dir_all(&path).expect("a directory");
             command.env(name, path);
         }
         command
@@ -43,7 +43,7 @@ impl Person {
             .stderr(Stdio::piped())
             .spawn()
             .expect("puncher starts");
-        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (stdout, stderr) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
         Running { stdin: child.stdin.take(), stdout: lines(stdout), stderr: lines(stderr), child }
     }
 
