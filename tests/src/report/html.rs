@@ -79,7 +79,7 @@ fn details(pair: &Pair, page: &mut String) {
     let hearing = &pair.hearing;
     let _ = write!(
         page,
-        "</dl><figure>{}<figcaption><b class=\"said\">said</b> above <b class=\"heard\">heard</b>, \
+        "</dl><figure class=\"sound\">{}<figcaption><b class=\"said\">said</b> above <b class=\"heard\">heard</b>, \
          word under word</figcaption></figure><div class=\"two\"><figure>{}<figcaption>mouth to ear, ms</figcaption>\
          </figure><figure>{}<figcaption>level of what was <b class=\"said\">said</b> and <b class=\"heard\">heard</b>, dB of full scale</figcaption></figure></div></section>",
         plot::waveforms(hearing),
