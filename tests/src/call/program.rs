@@ -59,13 +59,22 @@ impl Home {
 
     /// A program that runs in a node of the lab as the user whose home this is.
     pub fn command(&self, lab: &Lab, node: &str, program: &str) -> Command {
-        let built = |name: &str| find(name).unwrap_or_else(|error| panic!("{error:#}"));
-        let mut command = Command::new(built("natlab"));
-        command.args(["exec", node, "--"]).arg(built(program));
-        command.env("LAB_PREFIX", lab.prefix()).env("HOME", self.path()).current_dir(self.path());
+        let mut command = self.own("natlab");
+        command.args(["exec", node, "--"]).arg(built(program)).env("LAB_PREFIX", lab.prefix());
+        command
+    }
+
+    /// A program that runs as this user, wherever it is started.
+    pub fn own(&self, program: &str) -> Command {
+        let mut command = Command::new(built(program));
+        command.env("HOME", self.path()).current_dir(self.path());
         command.envs(Self::VARIABLES.map(|(name, variable)| (variable, self.path().join(name))));
         command
     }
+}
+
+fn built(program: &str) -> PathBuf {
+    find(program).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// A running program. It is killed when this is dropped, and when the thread that started it ends.

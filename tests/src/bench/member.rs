@@ -1,0 +1,157 @@
+//! A puncher whose events are timed.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::Deserialize;
+
+use super::{
+    program::{Program, Says},
+    stage::Stage,
+};
+use crate::call::Home;
+
+/// A running `puncher join`.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) program: Program,
+    pub(super) home: Home,
+    events: Vec<Event>,
+}
+
+/// A line of `puncher --json`, as far as it is measured.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Event {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    #[serde(default)]
+    peer: String,
+    #[serde(default)]
+    path: String,
+    #[serde(default)]
+    pub(super) key: String,
+    pub(super) rtt_ms: Option<u64>,
+    pub(super) since_known_ms: Option<u64>,
+    #[serde(default)]
+    secure: bool,
+    /// When it came.
+    #[serde(skip)]
+    at: Option<Instant>,
+}
+
+impl Event {
+    fn is_of(&self, kind: &str, peer: &str) -> bool {
+        self.kind == kind && self.peer == peer
+    }
+
+    /// A direct path that was answered on: before that, only something came on it.
+    fn is_confirmed(&self, peer: &str) -> bool {
+        self.is_of("path", peer) && self.path == "direct" && self.rtt_ms.is_some()
+    }
+}
+
+impl Member {
+    /// Starts it; what it takes until it has joined is to be waited for.
+    pub(super) fn join(
+        stage: &Stage,
+        node: &str,
+        channel: &str,
+        name: &str,
+        more: &[&str],
+        says: Says,
+    ) -> Result<Self> {
+        let home = Home::new();
+        let server = stage.server();
+        let args = ["join", channel, "--server", &server, "--name", name, "--json", "--no-input"];
+        let args: Vec<_> = args.iter().chain(more).map(|&word| word.to_owned()).collect();
+        let program = Program::start(&stage.lab, node, &home, "puncher", &args, says)?;
+        Ok(Self { program, home, events: Vec::new() })
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.program.started
+    }
+
+    /// Waits for an event; gives the first of its kind, and when it came.
+    pub(super) fn first(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Result<(Event, Instant)> {
+        loop {
+            let found = self.events.iter().find(|event| wanted(event));
+            if let Some((event, at)) = found.and_then(|event| Some((event.clone(), event.at?))) {
+                return Ok((event, at));
+            }
+            let line = self.program.line(what)?;
+            // In a pipeline warnings come the same way.
+            if let Ok(event) = serde_json::from_str::<Event>(&line.text) {
+                self.events.push(Event { at: Some(line.at), ..event });
+            }
+        }
+    }
+
+    /// When it was ready, and its key.
+    pub(super) fn ready(&mut self) -> Result<(String, Instant)> {
+        self.first("ready line", |event| event.kind == "ready").map(|(event, at)| (event.key, at))
+    }
+
+    /// When it had joined.
+    pub(super) fn joined(&mut self) -> Result<Instant> {
+        self.first("joining", |event| event.kind == "joined").map(|(_, at)| at)
+    }
+
+    /// When it first heard of a peer.
+    pub(super) fn knew(&mut self, peer: &str) -> Result<Instant> {
+        self.first("introduction", |event| event.is_of("peer", peer)).map(|(_, at)| at)
+    }
+
+    /// The first direct path to a peer that is confirmed.
+    pub(super) fn confirmed(&mut self, peer: &str) -> Result<(Event, Instant)> {
+        self.first("direct path", |event| event.is_confirmed(peer))
+    }
+
+    /// When the session with a peer was up.
+    pub(super) fn secure(&mut self, peer: &str) -> Result<Instant> {
+        self.first("secure session", |event| event.is_of("link", peer) && event.secure).map(|(_, at)| at)
+    }
+
+    /// When a peer was reached directly and the session was up.
+    pub(super) fn connected(&mut self, peer: &str) -> Result<Instant> {
+        Ok(self.confirmed(peer)?.1.max(self.secure(peer)?))
+    }
+
+    /// Leaves properly.
+    pub(super) fn leave(mut self) -> Result<()> {
+        self.program.end()
+    }
+}
+
+/// Milliseconds from one moment to another.
+pub(super) fn ms_between(from: Instant, to: Instant) -> f64 {
+    ms(to.saturating_duration_since(from))
+}
+
+pub(super) fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(line: &str) -> Event {
+        serde_json::from_str(line).unwrap()
+    }
+
+    #[test]
+    fn a_path_is_confirmed_when_it_has_a_round_trip() {
+        let usable = r#"{"v":1,"type":"path","peer":"bob","key":"k","addr":"192.0.2.1:1","path":"direct","kind":"srflx","rtt_ms":null,"since_known_ms":20,"why":"usable"}"#;
+        let confirmed = usable.replace("null", "40");
+        assert!(!event(usable).is_confirmed("bob"));
+        assert!(event(&confirmed).is_confirmed("bob"));
+        assert!(!event(&confirmed).is_confirmed("carol"));
+        assert_eq!(event(&confirmed).since_known_ms, Some(20));
+    }
+
+    #[test]
+    fn an_event_of_another_kind_is_read_as_well() {
+        assert_eq!(event(r#"{"v":1,"ts_ms":5,"type":"joined","channel":"x","peers":0}"#).kind, "joined");
+    }
+}

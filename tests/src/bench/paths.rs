@@ -1,0 +1,206 @@
+//! How fast members find each other.
+
+use std::{
+    io::{Read, Write},
+    process::{ChildStdin, ChildStdout},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use wire::{
+    agent::{MAX_RECORD, Peers, VoiceRecord},
+    frame,
+    voice::{Flags, Frame, MediaTime, Voice},
+};
+
+use super::{
+    figures::{largest, median},
+    member::{Member, ms_between},
+    program::{PATIENCE, Says},
+    row::{Bound, Rows},
+    stage::{RTT_MS, Stage},
+};
+
+/// Of each kind that is compared.
+const RUNS: usize = 10;
+/// Keys are made by chance: after so many runs there have been enough of both orders.
+const MOST_RUNS: usize = 40;
+/// As a microphone has it.
+const FRAME: Duration = Duration::from_millis(10);
+/// Three members start within 100 ms.
+const STAGGER: Duration = Duration::from_millis(45);
+
+/// Runs the bench.
+pub(super) fn run(rows: &mut Rows<'_>) -> Result<()> {
+    let stage = Stage::apart("paths-", &["A", "B", "C"], "")?;
+    cold_starts(&stage, rows).context("cold start")?;
+    three_at_once(&stage, rows).context("three at once")?;
+    drop(stage);
+    without_delay(rows).context("without delay")
+}
+
+/// What one cold start took, in milliseconds.
+struct ColdStart {
+    /// Whether the newcomer has the higher key, so that the session is opened by it.
+    opens: bool,
+    ready: f64,
+    joined: f64,
+    secure: f64,
+    voice: f64,
+    /// On both sides.
+    confirmed: [f64; 2],
+    rtt: [f64; 2],
+}
+
+fn cold_starts(stage: &Stage, rows: &mut Rows<'_>) -> Result<()> {
+    let mut starts: Vec<ColdStart> = Vec::new();
+    let count = |starts: &[ColdStart], opens| starts.iter().filter(|start| start.opens == opens).count();
+    while starts.len() < MOST_RUNS && [true, false].iter().any(|&opens| count(&starts, opens) < RUNS) {
+        let start = cold_start(stage, &format!("cold-{}", starts.len()))?;
+        super::progress(&format!("cold start {}: voice after {:.0} ms", starts.len() + 1, start.voice));
+        starts.push(start);
+    }
+    let both = |of: fn(&ColdStart) -> [f64; 2]| starts.iter().flat_map(of).collect::<Vec<_>>();
+    let confirmed = both(|start| start.confirmed);
+    rows.tell("round trip seen", median(&both(|start| start.rtt)), "ms");
+    rows.add("known to confirmed", median(&confirmed), "ms", Bound::AtMost(RTT_MS + 10.0));
+    rows.tell("known to confirmed, worst", largest(&confirmed), "ms");
+    for (opens, whose) in [(true, "the newcomer opens the session"), (false, "the other one opens the session")] {
+        let of = |of: fn(&ColdStart) -> f64| {
+            median(&starts.iter().filter(|start| start.opens == opens).map(of).collect::<Vec<_>>())
+        };
+        let bound = Bound::AtMost(4.0 * RTT_MS + 30.0);
+        rows.add(format!("cold start to first voice, {whose}"), of(|start| start.voice), "ms", bound);
+        rows.tell("  of that until joined", of(|start| start.joined), "ms");
+        rows.tell("  until secure", of(|start| start.secure), "ms");
+    }
+    rows.tell("cold start until ready", median(&starts.iter().map(|start| start.ready).collect::<Vec<_>>()), "ms");
+    Ok(())
+}
+
+fn cold_start(stage: &Stage, channel: &str) -> Result<ColdStart> {
+    let pipe = ["--pipe", "voice"];
+    let mut alice = Member::join(stage, "A1", channel, "alice", &pipe, Says::Stderr)?;
+    let (alice_key, _) = alice.ready()?;
+    alice.joined()?;
+    let feeding = feed(alice.program.stdin().context("a pipe")?);
+
+    let mut bob = Member::join(stage, "B1", channel, "bob", &pipe, Says::Stderr)?;
+    let first = first_voice(bob.program.stdout().context("a pipe")?);
+    let voice = first.recv_timeout(PATIENCE).context("no voice came in time")?;
+
+    let since_start = |at| ms_between(bob.started(), at);
+    let (voice, started) = (since_start(voice), bob.started());
+    let (bob_key, ready) = bob.ready()?;
+    let (joined, secure) = (bob.joined()?, bob.secure("alice")?);
+    let (ours, theirs) = (bob.confirmed("alice")?.0, alice.confirmed("bob")?.0);
+    let number = |value: Option<u64>| value.map_or(f64::NAN, |value| value as f64);
+    let start = ColdStart {
+        opens: bob_key > alice_key,
+        ready: ms_between(started, ready),
+        joined: ms_between(started, joined),
+        secure: ms_between(started, secure),
+        voice,
+        confirmed: [number(ours.since_known_ms), number(theirs.since_known_ms)],
+        rtt: [number(ours.rtt_ms), number(theirs.rtt_ms)],
+    };
+    bob.leave()?;
+    alice.leave()?;
+    drop(feeding.join());
+    Ok(start)
+}
+
+/// Speaks a frame every 10 ms until nobody takes it.
+fn feed(mut stdin: ChildStdin) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let start = Instant::now();
+        for (n, seq) in (0..).zip((0..=u16::MAX).cycle()) {
+            let packet = Voice::Frame(Frame {
+                stream: 1,
+                seq,
+                time: MediaTime(n * 4),
+                flags: Flags::default(),
+                level: 20,
+                opus: &[0xfc; 50],
+                copies: Vec::new(),
+            });
+            let record = VoiceRecord { peers: Peers::All, packet: packet.to_bytes() };
+            if stdin.write_all(&frame::frame(&record)).is_err() {
+                return;
+            }
+            thread::sleep((start + FRAME * (n + 1)).saturating_duration_since(Instant::now()));
+        }
+    })
+}
+
+/// Tells when the first voice record came.
+fn first_voice(mut stdout: ChildStdout) -> Receiver<Instant> {
+    let (sender, first) = channel();
+    thread::spawn(move || {
+        let mut reader = frame::Reader::<VoiceRecord>::new("voice record", MAX_RECORD);
+        let mut buffer = [0; 4096];
+        while let Ok(len @ 1..) = stdout.read(&mut buffer) {
+            let now = Instant::now();
+            reader.push(&buffer[..len]);
+            while let Ok(Some(_)) = reader.next() {
+                // Only the first is waited for.
+                let _ = sender.send(now);
+            }
+        }
+    });
+    first
+}
+
+fn three_at_once(stage: &Stage, rows: &mut Rows<'_>) -> Result<()> {
+    let mut took = Vec::new();
+    for run in 0..RUNS {
+        took.push(three(stage, &format!("three-{run}"))?);
+        super::progress(&format!("three members {}: {:.0} ms", run + 1, took[run]));
+    }
+    rows.add("three join: last pair direct and secure", median(&took), "ms", Bound::AtMost(5.0 * RTT_MS + 50.0));
+    rows.tell("three join, worst", largest(&took), "ms");
+    Ok(())
+}
+
+/// From the last one's start until every pair is connected, on both sides.
+fn three(stage: &Stage, channel: &str) -> Result<f64> {
+    let names = ["alice", "bob", "carol"];
+    let start = Instant::now();
+    let mut members = Vec::new();
+    for (n, (node, name)) in ["A1", "B1", "C1"].into_iter().zip(names).enumerate() {
+        thread::sleep((start + STAGGER * n as u32).saturating_duration_since(Instant::now()));
+        members.push(Member::join(stage, node, channel, name, &[], Says::Stdout)?);
+    }
+    let last = members[2].started();
+    let mut connected = last;
+    for (member, name) in members.iter_mut().zip(names) {
+        for peer in names.into_iter().filter(|&peer| peer != name) {
+            connected = connected.max(member.connected(peer)?);
+        }
+    }
+    members.into_iter().try_for_each(Member::leave)?;
+    Ok(ms_between(last, connected))
+}
+
+/// What is left where packets take no time: the programs' own work.
+fn without_delay(rows: &mut Rows<'_>) -> Result<()> {
+    let stage = Stage::build("near-", "A=port B=port")?;
+    let (mut direct, mut secure) = (Vec::new(), Vec::new());
+    for run in 0..RUNS {
+        let channel = format!("near-{run}");
+        let mut alice = Member::join(&stage, "A1", &channel, "alice", &[], Says::Stdout)?;
+        alice.joined()?;
+        let mut bob = Member::join(&stage, "B1", &channel, "bob", &[], Says::Stdout)?;
+        let known = alice.knew("bob")?.min(bob.knew("alice")?);
+        let confirmed = alice.confirmed("bob")?.1.max(bob.confirmed("alice")?.1);
+        direct.push(ms_between(known, confirmed));
+        secure.push(ms_between(known, alice.connected("bob")?.max(bob.connected("alice")?)));
+        bob.leave()?;
+        alice.leave()?;
+    }
+    rows.tell("no delay: known to direct on both sides", median(&direct), "ms");
+    rows.tell("no delay: known to direct and secure on both sides", median(&secure), "ms");
+    Ok(())
+}
