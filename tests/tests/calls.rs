@@ -10,6 +10,7 @@ pub(crate) fn tests() -> Tests {
         three_members_are_direct_in_every_pair,
         members_in_one_lan_use_their_lan_addresses,
         members_behind_one_carrier_meet,
+        symmetric_nats_do_not_matter_where_there_is_ipv6,
         members_in_different_channels_do_not_meet,
     ]
 }
@@ -63,6 +64,16 @@ fn members_behind_one_carrier_meet() {
 
     alice.until_direct("bob");
     bob.until_direct("alice");
+}
+
+fn symmetric_nats_do_not_matter_where_there_is_ipv6() {
+    let lab = start_lab("A=sym:v6=yes B=sym:v6=yes");
+    let _rendezvous = Rendezvous::start(&lab);
+    let mut alice = Member::join(&lab, "A1", "den", "alice");
+    let mut bob = Member::join(&lab, "B1", "den", "bob");
+
+    assert!(alice.until_direct("bob").is_ipv6());
+    assert!(bob.until_direct("alice").is_ipv6());
 }
 
 fn members_in_different_channels_do_not_meet() {

@@ -13,6 +13,8 @@ pub(crate) fn tests() -> Tests {
         a_rendezvous_that_closes_says_so,
         a_member_waits_for_a_rendezvous_that_is_not_there_yet,
         a_call_outlives_a_pause_of_the_network,
+        a_call_outlives_a_reboot_of_a_router,
+        a_call_outlives_a_new_address_of_a_router,
     ]
 }
 
@@ -124,4 +126,34 @@ fn a_call_outlives_a_pause_of_the_network() {
 
     alice.until_direct("bob");
     alice.say(&lab, "that was a pause");
+}
+
+fn a_call_outlives_a_reboot_of_a_router() {
+    let lab = start_lab("A=port-rand B=port");
+    let _rendezvous = Rendezvous::start(&lab);
+    let mut alice = Member::join(&lab, "A1", "den", "alice");
+    let mut bob = Member::join(&lab, "B1", "den", "bob");
+    alice.until_direct("bob");
+    let old = bob.until_direct("alice");
+
+    lab.reboot("A").unwrap();
+
+    bob.until("the new port", |state| state.address_of("alice").is_some_and(|addr| addr != old));
+    bob.until_direct("alice");
+    alice.say(&lab, "the router blinked");
+}
+
+fn a_call_outlives_a_new_address_of_a_router() {
+    let mut lab = start_lab("A=port B=port");
+    let _rendezvous = Rendezvous::start(&lab);
+    let mut alice = Member::join(&lab, "A1", "den", "alice");
+    let mut bob = Member::join(&lab, "B1", "den", "bob");
+    alice.until_direct("bob");
+    bob.until_direct("alice");
+
+    lab.renumber("A").unwrap();
+
+    let new = lab.external("A").unwrap();
+    bob.until("the new address", |state| state.address_of("alice").is_some_and(|addr| addr.ip() == new));
+    alice.say(&lab, "I have moved");
 }

@@ -178,8 +178,10 @@ impl Lab {
     pub fn reboot(&self, router: &str) -> anyhow::Result<()> {
         let router = self.plan.of(router)?;
         let node = self.node(&router.site.name)?;
-        node.feed("nft", &["-f", "-"], &router.site.nat.rules(router.external, router.site.timeout))?;
-        node.within(conntrack::flush)
+        // A flow that lives on between the two steps would teach the new rules its old mapping.
+        node.feed("nft", &["-f", "-"], nat::SWITCHED_OFF)?;
+        node.within(conntrack::flush)?;
+        node.feed("nft", &["-f", "-"], &router.site.nat.rules(router.external, router.site.timeout))
     }
 
     /// Gives a router another external address.

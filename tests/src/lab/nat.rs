@@ -182,6 +182,16 @@ fn sequence() -> String {
     })
 }
 
+/// Drops everything before the kernel makes a flow of it.
+pub(crate) const SWITCHED_OFF: &str = "flush ruleset
+table inet off {
+chain everything {
+type filter hook prerouting priority raw
+policy drop
+}
+}
+";
+
 const LINUX_TABLE: &str = "table ip nat {
 chain outbound {
 type nat hook postrouting priority srcnat
