@@ -11,6 +11,8 @@ use std::{
 
 use anyhow::{Context, bail};
 
+use socket2::{Domain, Socket, Type};
+
 use super::{Filtering, Lab, Mapping, Nat, Ports, SERVER, SERVER_V4};
 
 const SERVER_PORTS: [u16; 2] = [7001, 7002];
@@ -229,8 +231,9 @@ impl<'a> Prober<'a> {
     pub fn meets(&self, [caller, called]: [&str; 2], port: u16) -> anyhow::Result<&'static str> {
         let (server, socket) = (&self.servers[0][0], self.host(called, port + 100)?);
         let outside = self.seen_by(&socket, server)?;
-        let caller_outside = self.seen_by(&self.host(caller, port)?, server)?;
-        self.host(caller, port)?.send_to(b"hairpin", outside).context("send to the outside of a neighbour")?;
+        let caller = self.host(caller, port)?;
+        let caller_outside = self.seen_by(&caller, server)?;
+        caller.send_to(b"hairpin", outside).context("send to the outside of a neighbour")?;
         // What has not come when this comes does not come: it has a longer way.
         server.send_to(b"sentinel", outside).context("send to the host")?;
         let (what, from) = receive(&socket, PATIENCE)?.context("the server's packet did not come")?;
@@ -317,7 +320,14 @@ pub fn one_way_times(lab: &Lab, host: &str, packets: u32) -> anyhow::Result<Vec<
 }
 
 fn socket(lab: &Lab, node: &str, address: SocketAddr) -> anyhow::Result<UdpSocket> {
-    lab.node(node)?.within(|| UdpSocket::bind(address).with_context(|| format!("bind {address} in {node}")))
+    let bind = || {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+        // A port is free again only when no other thread is about to start a program, which holds it for a moment.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        Ok::<_, std::io::Error>(socket.into())
+    };
+    lab.node(node)?.within(|| bind().with_context(|| format!("bind {address} in {node}")))
 }
 
 fn receive(socket: &UdpSocket, patience: Duration) -> anyhow::Result<Option<(String, SocketAddr)>> {
