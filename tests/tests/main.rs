@@ -32,32 +32,49 @@ pub(crate) use tests as listed;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
-    use libtest_mimic::{Arguments, Trial};
-    use tests::{call, lab::sandbox};
-
-    let mut arguments = Arguments::from_args();
+    let (mut arguments, names) = arguments();
     // Tests mostly wait: for packets on long wires, and for silence.
     arguments.test_threads.get_or_insert(4);
-    let no_lab = sandbox::check().err();
-    let no_program =
-        ["natlab", "rendezvous", "puncher", "audio-pipe", "chatctl"].iter().find_map(|name| call::find(name).err());
+    let no_lab = tests::lab::sandbox::check().err();
+    let programs = ["natlab", "rendezvous", "puncher", "audio-pipe", "chatctl"];
+    let no_program = programs.iter().find_map(|name| tests::call::find(name).err());
     for hindrance in [&no_lab, &no_program].into_iter().flatten() {
         eprintln!("tests are skipped: {hindrance:#}");
     }
-    let trials = |tests: Tests, hindered: bool| {
-        tests.into_iter().map(move |(name, test)| {
-            let name = name.trim_start_matches("main::").to_owned();
-            Trial::test(name, || {
-                test();
-                Ok(())
-            })
-            .with_ignored_flag(hindered)
-        })
-    };
     let calls = [calls::tests(), life::tests(), lanes::tests(), matrix::tests(), strangers::tests()];
     let calls = calls.into_iter().flatten().collect();
-    let all = trials(lab::tests(), no_lab.is_some()).chain(trials(calls, no_lab.is_some() || no_program.is_some()));
-    libtest_mimic::run(&arguments, all.collect()).exit_code()
+    let mut trials = trials(lab::tests(), no_lab.is_some());
+    trials.extend(self::trials(calls, no_lab.is_some() || no_program.is_some()));
+    trials.retain(|trial| names.is_empty() || names.iter().any(|name| trial.name().contains(name)));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The arguments of every test program, which may have several names; `libtest_mimic` knows only one.
+#[cfg(target_os = "linux")]
+fn arguments() -> (libtest_mimic::Arguments, Vec<String>) {
+    const WITH_VALUES: [&str; 5] = ["--color", "--format", "--logfile", "--skip", "--test-threads"];
+    let (mut names, mut rest, mut is_value) = (Vec::new(), Vec::new(), true);
+    for word in std::env::args() {
+        let kind = if is_value || word.starts_with('-') { &mut rest } else { &mut names };
+        is_value = WITH_VALUES.contains(&word.as_str());
+        kind.push(word);
+    }
+    if rest.iter().any(|word| word == "--exact") {
+        rest.append(&mut names);
+    }
+    (libtest_mimic::Arguments::from_iter(rest), names)
+}
+
+#[cfg(target_os = "linux")]
+fn trials(tests: Tests, are_hindered: bool) -> Vec<libtest_mimic::Trial> {
+    let trial = |(name, test): (String, Box<dyn FnOnce() + Send>)| {
+        let run = || {
+            test();
+            Ok(())
+        };
+        libtest_mimic::Trial::test(name.trim_start_matches("main::"), run).with_ignored_flag(are_hindered)
+    };
+    tests.into_iter().map(trial).collect()
 }
 
 #[cfg(not(target_os = "linux"))]
