@@ -62,12 +62,7 @@ impl ChannelSecret {
         Identity::from_seed(&self.expand("punchline join v1"))
     }
 
-    /// The key with which the two ends of a session prove to each other that they know the secret.
-    pub fn proof_key(&self) -> [u8; 32] {
-        *self.expand("punchline proof v1")
-    }
-
-    /// The keys of the checks between two members, each in one of its runs.
+    /// The keys that two members share, each in one of its runs.
     pub fn pair_keys(&self, me: (IdentityKey, RunId), peer: (IdentityKey, RunId)) -> PairKeys {
         PairKeys::new(&self.0, me, peer)
     }
@@ -184,8 +179,10 @@ mod tests {
     #[test]
     fn the_keys_of_one_secret_say_nothing_about_each_other() {
         let secret = ChannelSecret::open(&server(), "lobby");
-        assert_ne!(*secret.join_key().seed(), secret.proof_key());
-        assert_ne!(*secret.0, secret.proof_key());
+        let nobody = (IdentityKey([0; 32]), RunId(0));
+        let pair = secret.pair_keys(nobody, nobody);
+        assert_ne!(secret.join_key().seed(), *pair.proof_key());
+        assert_ne!(secret.0, *pair.proof_key());
     }
 
     #[test]

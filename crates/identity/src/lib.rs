@@ -3,7 +3,8 @@
 //! - An [`Identity`] is an Ed25519 key pair: a person's, a server's, or, as a *join key*, a channel's.
 //! - A [`ChannelSecret`] is 32 bytes that all members of a channel know and the server does not (but for open channels,
 //!   whose secret follows from public names). Everything else is derived from it with HKDF-SHA256 (RFC 5869) under its
-//!   own label: the join key, the proof key of sessions, the key that seals cards, and [`PairKeys`] for path checks.
+//!   own label: the join key, the key that seals cards, and the [`PairKeys`] of two members, for the checks of their
+//!   paths and the proofs of their session.
 //! - [`KnownPeers`] pins keys to names on first use, as SSH does.
 //!
 //! Life cycle: load or generate the identity once; make a channel secret when the server's key is known; take keys from

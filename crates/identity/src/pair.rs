@@ -3,12 +3,14 @@ use wire::{
     IdentityKey, RunId,
     check::{AEAD_TAG, Check, Header},
 };
+use zeroize::Zeroizing;
 
 use crate::derive;
 
 const LABEL: &str = "punchline pair v1";
+const PROOF_LABEL: &str = "punchline pair proof v1";
 
-/// Seals the checks between two members, one key and one tag for each direction.
+/// What two members share: one key and one tag for the checks of each direction, and the key of their session's proofs.
 ///
 /// The keys hold for one run at each end, so packet numbers may begin at 0 in each run. Every member of the channel
 /// could derive them: they keep strangers and the server out, they don't tell members apart. The session does.
@@ -16,6 +18,7 @@ const LABEL: &str = "punchline pair v1";
 pub struct PairKeys {
     out: Direction,
     back: Direction,
+    proof: Zeroizing<[u8; 32]>,
 }
 
 #[derive(Clone)]
@@ -26,7 +29,19 @@ struct Direction {
 
 impl PairKeys {
     pub(crate) fn new(secret: &[u8; 32], me: (IdentityKey, RunId), peer: (IdentityKey, RunId)) -> Self {
-        Self { out: Direction::new(secret, me, peer), back: Direction::new(secret, peer, me) }
+        Self {
+            out: Direction::new(secret, me, peer),
+            back: Direction::new(secret, peer, me),
+            proof: proof_key(secret, me, peer),
+        }
+    }
+
+    /// The key with which both ends of a session prove to each other that they know the channel secret.
+    ///
+    /// It follows from both runs, too, which are random and travel in sealed cards alone: somebody outside the channel
+    /// who gets hold of a proof can't try passwords on it.
+    pub fn proof_key(&self) -> &Zeroizing<[u8; 32]> {
+        &self.proof
     }
 
     /// The tag on what this member sends.
@@ -74,6 +89,12 @@ impl Direction {
         let tag = u32::from_be_bytes([tag[0], tag[1], tag[2], tag[3]]);
         Self { cipher: ChaCha20Poly1305::new(key.into()), tag }
     }
+}
+
+fn proof_key(secret: &[u8; 32], me: (IdentityKey, RunId), peer: (IdentityKey, RunId)) -> Zeroizing<[u8; 32]> {
+    let (low, high) = if me < peer { (me, peer) } else { (peer, me) };
+    let (low_run, high_run) = (low.1.0.to_be_bytes(), high.1.0.to_be_bytes());
+    derive::expand(secret, PROOF_LABEL, &[&low.0.0, &low_run, &high.0.0, &high_run])
 }
 
 fn nonce(number: u64) -> Nonce {
@@ -137,5 +158,35 @@ mod tests {
         assert_eq!(&*crate::hex::encode(&datagram), SEALED);
     }
 
+    #[test]
+    fn both_ends_have_one_proof_key_and_no_other_pair_or_run_has_it() {
+        let secret = |channel| ChannelSecret::open(&Identity::from_seed(&[1; 32]).key(), channel);
+        let [a, b, c] = [2, 3, 4].map(|seed| Identity::from_seed(&[seed; 32]).key());
+        let key = |channel, me, peer| **secret(channel).pair_keys(me, peer).proof_key();
+        let (alice, bob) = ((a, RunId(1)), (b, RunId(2)));
+        assert_eq!(key("lobby", alice, bob), key("lobby", bob, alice));
+        let mut keys = vec![
+            key("lobby", alice, bob),
+            key("kitchen", alice, bob),
+            key("lobby", (a, RunId(9)), bob),
+            key("lobby", alice, (b, RunId(9))),
+            key("lobby", (a, RunId(2)), (b, RunId(1))),
+            key("lobby", (c, RunId(1)), bob),
+            key("lobby", alice, (c, RunId(2))),
+        ];
+        let count = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), count);
+    }
+
+    #[test]
+    fn proof_key_bytes() {
+        let (alice, bob) = pair();
+        assert_eq!(&*crate::hex::encode(alice.proof_key().as_slice()), PROOF_KEY);
+        assert_eq!(&*crate::hex::encode(bob.proof_key().as_slice()), PROOF_KEY);
+    }
+
+    const PROOF_KEY: &str = "c4ccef7cb6adf6b33a5576cb47bc68277503bd1e0c3ceb160ad8112f394db37a";
     const SEALED: &str = "10446fcae60000000000000002c77c1e81e2536c621235545e2e08579796d9";
 }

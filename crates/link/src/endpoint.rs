@@ -1,6 +1,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,14 +12,18 @@ use bytes::{Bytes, BytesMut};
 use identity::Identity;
 use quinn_proto::{
     ClientConfig, ConnectionHandle, DatagramEvent, Endpoint as Quic, Incoming, ServerConfig, TimeSource,
-    Transmit as QuicTransmit,
+    Transmit as QuicTransmit, crypto::rustls::QuicServerConfig,
 };
 use wire::{IdentityKey, datagram::MAX_DATAGRAM};
+use zeroize::Zeroizing;
 
 use crate::{
     ConnectError, Event, Kind, LinkId, SendError, Stats,
+    census::{Census, Standing},
+    early_exporter::EarlyExporter,
     ids::Ids,
-    session::{Events, Own, Session},
+    proof::{Known, Proofs},
+    session::{Events, Session},
     tls::Tls,
     transport::{endpoint_config, transport_config},
 };
@@ -32,8 +36,6 @@ const MAX_PENDING: usize = 512;
 const RETRY_ABOVE: usize = 64;
 /// Links from one expected address: the one in use, and attempts to replace it.
 const MAX_PER_PEER: usize = 4;
-/// Signalling links from one IPv4 address or IPv6 /64, so that nobody alone takes all there are.
-const MAX_PER_PREFIX: usize = 64;
 /// Answers without a link that wait to be sent.
 const MAX_ANSWERS: usize = 64;
 /// The name that TLS asks for; raw keys have none.
@@ -83,10 +85,11 @@ pub struct Endpoint {
     tls: Tls,
     ids: Arc<Ids>,
     accept: Accept,
-    own: Own,
+    key: IdentityKey,
     clock: Arc<Clock>,
-    expected: BTreeMap<SocketAddr, IdentityKey>,
+    expected: BTreeMap<SocketAddr, Known>,
     sessions: BTreeMap<LinkId, Session>,
+    census: Census,
     by_handle: BTreeMap<ConnectionHandle, LinkId>,
     next_id: u64,
     /// Links that may have something to send, each once.
@@ -104,7 +107,8 @@ impl Endpoint {
     pub fn new(config: Config<'_>, now: Instant) -> Self {
         let tls = Tls::new(config.identity);
         let clock = Arc::new(Clock { start: now, millis: AtomicU64::new(0) });
-        let server = (config.accept != Accept::None).then(|| server_config(&tls, Kind::Signal, None, &clock));
+        let server = (config.accept != Accept::None)
+            .then(|| server_config(tls.server(Kind::Signal, None, None), Kind::Signal, &clock));
         let ids = Ids::new(config.seed);
         let kind = if config.accept == Accept::Peer { Kind::Peer } else { Kind::Signal };
         let endpoint_config = Arc::new(endpoint_config(config.seed, &ids, kind));
@@ -113,10 +117,11 @@ impl Endpoint {
             tls,
             ids,
             accept: config.accept,
-            own: Own { key: config.identity.key(), proof_key: None },
+            key: config.identity.key(),
             clock,
             expected: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            census: Census::default(),
             by_handle: BTreeMap::new(),
             next_id: 0,
             ready: VecDeque::new(),
@@ -127,22 +132,23 @@ impl Endpoint {
         }
     }
 
-    /// Sets what both sides of a peer link must know; before, no peer link comes about.
-    pub fn set_proof_key(&mut self, key: [u8; 32]) {
-        self.own.proof_key = Some(key);
-    }
-
-    /// Announces a peer that will connect: the one at `from`, with this key. Only the higher of two keys connects.
-    pub fn expect(&mut self, from: SocketAddr, key: IdentityKey) {
-        self.expected.insert(from, key);
+    /// Announces a peer: the one at this address, with this key. Of two, the one with the higher key connects to the
+    /// other, and both need the announcement.
+    ///
+    /// The proof key is what both know as members of their channel. Whoever can send from the address gets to see a
+    /// proof made with it before proving anything, so it must belong to these two alone, and not be one that can be
+    /// found by trying.
+    pub fn expect(&mut self, at: SocketAddr, key: IdentityKey, proof_key: Zeroizing<[u8; 32]>) {
+        self.expected.insert(at, Known { key, proof_key });
     }
 
     /// Takes back an announcement; links that it has led to stay.
-    pub fn unexpect(&mut self, from: SocketAddr) {
-        self.expected.remove(&from);
+    pub fn unexpect(&mut self, at: SocketAddr) {
+        self.expected.remove(&at);
     }
 
-    /// Opens a link. With `expect`, only to the side with that key; without, [`Event::Connected`] tells the key.
+    /// Opens a link. With `expect`, only to the side with that key; without, [`Event::Connected`] tells the key. A peer
+    /// must have been announced with [`Self::expect`].
     ///
     /// # Errors
     /// [`ConnectError`] if that can't be.
@@ -153,12 +159,10 @@ impl Endpoint {
         expect: Option<IdentityKey>,
         now: Instant,
     ) -> Result<LinkId, ConnectError> {
-        match expect {
-            Some(key) if key == self.own.key => return Err(ConnectError::OwnKey),
-            Some(key) if kind == Kind::Peer && key > self.own.key => return Err(ConnectError::NotOurPart),
-            None if kind == Kind::Peer => return Err(ConnectError::KeyNeeded),
-            _ => {}
+        if expect == Some(self.key) {
+            return Err(ConnectError::OwnKey);
         }
+        let proofs = (kind == Kind::Peer).then(|| self.client_proofs(to, expect)).transpose()?;
         if self.sessions.len() >= MAX_LINKS {
             return Err(ConnectError::TooMany);
         }
@@ -168,20 +172,29 @@ impl Endpoint {
             quinn_proto::ConnectError::CidsExhausted => ConnectError::TooMany,
             _ => ConnectError::Address(to),
         })?;
-        Ok(self.add(kind, false, connection, now))
+        Ok(self.add(kind, false, proofs, connection, now))
+    }
+
+    fn client_proofs(&self, to: SocketAddr, expect: Option<IdentityKey>) -> Result<Proofs, ConnectError> {
+        let peer = self.expected.get(&to).filter(|peer| expect == Some(peer.key)).ok_or(ConnectError::NotExpected)?;
+        if peer.key > self.key {
+            return Err(ConnectError::NotOurPart);
+        }
+        Ok(Proofs::of_client(self.key, peer.clone()))
     }
 
     fn add(
         &mut self,
         kind: Kind,
         incoming: bool,
+        proofs: Option<Proofs>,
         connection: (ConnectionHandle, quinn_proto::Connection),
         now: Instant,
     ) -> LinkId {
         let id = LinkId(self.next_id);
         self.next_id += 1;
         self.by_handle.insert(connection.0, id);
-        self.sessions.insert(id, Session::new(id, kind, incoming, connection, now));
+        self.sessions.insert(id, Session::new(id, kind, incoming, proofs, connection, now));
         self.drive(id, now);
         id
     }
@@ -216,11 +229,11 @@ impl Endpoint {
 
     fn take_incoming(&mut self, incoming: Incoming, now: Instant) {
         let from = incoming.remote_address();
-        let Some((kind, expect)) = self.admits(from) else {
+        let Some((kind, peer)) = self.admits(from) else {
             tracing::debug!(%from, "ignored a stranger's attempt to connect");
             return self.quic.ignore(incoming);
         };
-        let pending = self.sessions.values().filter(|session| session.incoming && session.is_pending()).count();
+        let pending = self.census.pending();
         if self.sessions.len() >= MAX_LINKS || pending >= MAX_PENDING {
             tracing::debug!(%from, pending, "ignored an attempt to connect: there are too many");
             return self.quic.ignore(incoming);
@@ -233,10 +246,12 @@ impl Endpoint {
             }
             return;
         }
-        let config = server_config(&self.tls, kind, expect, &self.clock);
-        match self.quic.accept(incoming, now, &mut buffer, Some(config)) {
+        let early = peer.is_some().then(Arc::<EarlyExporter>::default);
+        let tls = self.tls.server(kind, peer.as_ref().map(|peer| peer.key), early.as_ref());
+        let proofs = peer.zip(early).map(|(peer, early)| Proofs::of_server(self.key, peer, early));
+        match self.quic.accept(incoming, now, &mut buffer, Some(server_config(tls, kind, &self.clock))) {
             Ok(connection) => {
-                self.add(kind, true, connection, now);
+                self.add(kind, true, proofs, connection, now);
             }
             Err(error) => {
                 tracing::debug!(%from, error = %error.cause, "an attempt to connect failed");
@@ -247,23 +262,15 @@ impl Endpoint {
         }
     }
 
-    /// What may be opened from this address, and with which key.
-    fn admits(&self, from: SocketAddr) -> Option<(Kind, Option<IdentityKey>)> {
-        let Some(&key) = self.expected.get(&from) else {
-            let admitted = self.accept.takes(Kind::Signal) && self.has_room_for(from.ip());
+    /// What may be opened from this address, and by which peer.
+    fn admits(&self, from: SocketAddr) -> Option<(Kind, Option<Known>)> {
+        let Some(peer) = self.expected.get(&from) else {
+            let admitted = self.accept.takes(Kind::Signal) && self.census.has_room_for(from.ip());
             return admitted.then_some((Kind::Signal, None));
         };
         let of_peer = self.sessions.values().filter(|session| session.remote == from && !session.is_closed()).count();
-        let admitted = self.accept.takes(Kind::Peer)
-            && self.own.key < key
-            && self.own.proof_key.is_some()
-            && of_peer < MAX_PER_PEER;
-        admitted.then_some((Kind::Peer, Some(key)))
-    }
-
-    fn has_room_for(&self, from: IpAddr) -> bool {
-        let links = self.sessions.values().filter(|session| session.incoming && !session.is_closed());
-        from.is_loopback() || links.filter(|link| prefix(link.remote.ip()) == prefix(from)).count() < MAX_PER_PREFIX
+        let admitted = self.accept.takes(Kind::Peer) && self.key < peer.key && of_peer < MAX_PER_PEER;
+        admitted.then(|| (Kind::Peer, Some(peer.clone())))
     }
 
     fn answer(&mut self, transmit: &QuicTransmit, mut payload: Vec<u8>) {
@@ -328,13 +335,17 @@ impl Endpoint {
     fn settle(&mut self, id: LinkId, now: Instant) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let mut is_drained = false;
-        session.poll(&self.own, &mut self.events, now);
+        session.poll(&mut self.events, now);
         while let Some(event) = session.connection.poll_endpoint_events() {
             is_drained |= event.is_drained();
             if let Some(event) = self.quic.handle_event(session.handle, event) {
                 session.connection.handle_event(event);
             }
-            session.poll(&self.own, &mut self.events, now);
+            session.poll(&mut self.events, now);
+        }
+        if session.incoming {
+            let standing = if is_drained { Standing::Closed } else { session.standing() };
+            self.census.note(id, session.remote.ip(), standing);
         }
         let due = session.poll_timeout();
         if is_drained {
@@ -384,6 +395,11 @@ impl Endpoint {
         if !self.ready.contains(&link) {
             self.ready.push_back(link);
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn links(&self) -> Vec<LinkId> {
+        self.sessions.keys().copied().collect()
     }
 
     #[cfg(test)]
@@ -441,16 +457,8 @@ impl Endpoint {
     }
 }
 
-/// What one network customer has.
-fn prefix(ip: IpAddr) -> u128 {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(ip) => ip.to_bits() >> 64 << 64,
-    }
-}
-
-fn server_config(tls: &Tls, kind: Kind, expect: Option<IdentityKey>, clock: &Arc<Clock>) -> Arc<ServerConfig> {
-    let mut config = ServerConfig::with_crypto(tls.server(kind, expect));
+fn server_config(tls: Arc<QuicServerConfig>, kind: Kind, clock: &Arc<Clock>) -> Arc<ServerConfig> {
+    let mut config = ServerConfig::with_crypto(tls);
     config
         .transport_config(transport_config(kind, false))
         // A peer's address is a name here and doesn't change; a member's is real and may.

@@ -131,9 +131,9 @@ impl From<ConnectionError> for CloseReason {
 /// A link can't be opened.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ConnectError {
-    /// A peer is connected to by its key, or not at all.
-    #[error("a peer's key must be known before connecting to it")]
-    KeyNeeded,
+    /// No peer with that key was announced at that address.
+    #[error("no peer with that key is expected there")]
+    NotExpected,
     /// Of two members the one with the higher key connects to the other.
     #[error("the other member has the higher key, so it is the one that connects")]
     NotOurPart,

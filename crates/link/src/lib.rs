@@ -6,10 +6,14 @@
 //! Life cycle of a link. [`Endpoint::connect`] opens it, or a datagram from outside does: anybody may open a
 //! [`Kind::Signal`] link to an endpoint that accepts them, but a [`Kind::Peer`] link only comes from an address that
 //! [`Endpoint::expect`] has announced, and with the key announced with it; everybody else gets silence. Both sides prove
-//! their identity keys in the handshake. On a peer link each side then proves that it knows the channel secret, and
-//! before the other's proof holds nothing else is sent or accepted. Then comes [`Event::Connected`], once: messages (in
-//! order on each lane, none lost) and datagrams (soon, or not at all) go both ways until [`Event::Closed`], once, or
-//! until [`Endpoint::close`].
+//! their identity keys in the handshake. On a peer link each side also proves that it knows what only members of the
+//! channel know, and before the other's proof holds nothing else is sent or accepted. Then comes [`Event::Connected`],
+//! once: messages (in order on each lane, none lost) and datagrams (soon, or not at all) go both ways until
+//! [`Event::Closed`], once, or until [`Endpoint::close`].
+//!
+//! A server proves itself in its first flight, before the client has proved anything, so that the client is connected
+//! and may speak after one round trip, the server after one and a half. What the proof is made with must therefore
+//! belong to the two alone and be past guessing.
 //!
 //! What is promised: datagrams are never held back by messages, by loss, or by pacing; messages share what the path
 //! carries beside them, and back off when its queues grow. All memory is bounded.
@@ -44,6 +48,8 @@
 //! ```
 
 mod bulk;
+mod census;
+mod early_exporter;
 mod echo;
 mod endpoint;
 mod event;

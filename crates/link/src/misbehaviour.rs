@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Instant};
 
 use identity::Identity;
-use quinn_proto::{Dir, VarInt};
+use quinn_proto::{Dir, StreamId, VarInt};
 
 use crate::{Accept, CloseReason, Config, Endpoint, Event, Kind, LinkId, session::Session};
 
@@ -21,28 +21,22 @@ fn at(port: u16) -> SocketAddr {
 
 impl Call {
     fn connected() -> Self {
-        let mut call = Self::with_secrets([1; 32], [1; 32]);
+        let mut call = Self::handshaken();
+        call.exchange();
         assert!(matches!(call.events()[..], [Event::Connected { .. }]));
         call
     }
 
-    fn with_secrets(of_bad: [u8; 32], of_good: [u8; 32]) -> Self {
-        let mut call = Self::handshaken(of_bad, of_good);
-        call.exchange();
-        call
-    }
-
-    /// Up to the moment when the misbehaving side has finished its handshake and sends its proof next.
-    fn handshaken(of_bad: [u8; 32], of_good: [u8; 32]) -> Self {
+    /// Up to the moment when the misbehaving side, the client, has everything of the other and sends its proof next.
+    fn handshaken() -> Self {
         let mut people = [Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32])];
         people.sort_by_key(Identity::key);
         let [good, bad] = people;
         let (now, accept) = (netsim::epoch(), Accept::Peer);
         let endpoint = |identity, seed| Endpoint::new(Config { identity, seed, accept }, now);
         let (mut a, mut b) = (endpoint(&bad, [3; 32]), endpoint(&good, [4; 32]));
-        a.set_proof_key(of_bad);
-        b.set_proof_key(of_good);
-        b.expect(at(1), bad.key());
+        a.expect(at(2), good.key(), [7; 32].into());
+        b.expect(at(1), bad.key(), [7; 32].into());
         let link = a.connect(Kind::Peer, at(2), Some(good.key()), now).unwrap();
         b.handle_datagram(at(1), &a.poll_transmit(now).unwrap().payload, now);
         a.handle_datagram(at(2), &b.poll_transmit(now).unwrap().payload, now);
@@ -110,7 +104,7 @@ fn a_message_that_announces_too_much() {
 
 #[test]
 fn a_lane_that_ends_or_is_reset_or_is_not_wanted() {
-    let control = quinn_proto::StreamId::new(quinn_proto::Side::Client, Dir::Uni, 0);
+    let control = StreamId::new(quinn_proto::Side::Client, Dir::Uni, 0);
     let mut call = Call::connected();
     call.misbehave(|session| session.connection.send_stream(control).finish().unwrap());
     call.assert_ended("a lane ended");
@@ -120,7 +114,7 @@ fn a_lane_that_ends_or_is_reset_or_is_not_wanted() {
     call.assert_ended("a lane ended");
 
     let mut call = Call::connected();
-    let theirs = quinn_proto::StreamId::new(quinn_proto::Side::Server, Dir::Uni, 0);
+    let theirs = StreamId::new(quinn_proto::Side::Server, Dir::Uni, 0);
     call.misbehave(|session| session.connection.recv_stream(theirs).stop(VarInt::from_u32(1)).unwrap());
     call.assert_ended("a lane was stopped");
 }
@@ -138,8 +132,12 @@ fn more_lanes_than_there_are() {
 /// Without the secret nothing gets through, whatever comes beside the proof.
 #[test]
 fn messages_with_a_wrong_proof() {
-    let mut call = Call::handshaken([1; 32], [2; 32]);
-    call.misbehave(say_too_early);
+    let mut call = Call::handshaken();
+    call.misbehave(|session| {
+        session.withhold_proof();
+        let control = say_too_early(session);
+        session.connection.send_stream(control).write(&[&[0, 0, 0, 0, 32][..], &[7; 32]].concat()).unwrap();
+    });
     assert_eq!(call.events(), []);
     let told = std::iter::from_fn(|| call.bad.poll_event()).last();
     assert_eq!(told, Some((call.link, Event::Closed(CloseReason::WrongProof))));
@@ -147,7 +145,7 @@ fn messages_with_a_wrong_proof() {
 
 #[test]
 fn messages_without_a_proof() {
-    let mut call = Call::handshaken([1; 32], [1; 32]);
+    let mut call = Call::handshaken();
     call.misbehave(|session| {
         session.withhold_proof();
         say_too_early(session);
@@ -163,10 +161,23 @@ fn messages_without_a_proof() {
     assert!(call.good.is_idle(), "it is given up");
 }
 
-fn say_too_early(session: &mut Session) {
-    // The first stream is the control lane's.
-    let streams = [session.connection.streams().open(Dir::Uni), session.connection.streams().open(Dir::Uni)];
-    let stream = streams.into_iter().flatten().last().unwrap();
-    session.connection.send_stream(stream).write(&[1, 0, 0, 0, 1, b'x']).unwrap();
+/// Both ends of TLS must agree on what the early proof was made over.
+#[test]
+fn an_exporter_value_that_is_not_the_early_one() {
+    let mut call = Call::handshaken();
+    let link = *call.good.links().last().unwrap();
+    call.good.with_session(link, |session| session.proofs().bend());
+    call.exchange();
+    assert_eq!(call.events(), []);
+    let told = std::iter::from_fn(|| call.bad.poll_event()).last();
+    let why = "protocol error: TLS exports another value than it promised".to_owned();
+    assert_eq!(told, Some((call.link, Event::Closed(CloseReason::Protocol(why)))));
+}
+
+/// Gives the stream that is left for the control lane.
+fn say_too_early(session: &mut Session) -> StreamId {
+    let [control, text] = [(); 2].map(|()| session.connection.streams().open(Dir::Uni).unwrap());
+    session.connection.send_stream(text).write(&[1, 0, 0, 0, 1, b'x']).unwrap();
     session.connection.datagrams().send(b"voice"[..].into(), true).unwrap();
+    control
 }

@@ -6,28 +6,25 @@ use std::{
 
 use bytes::Bytes;
 use quinn_proto::{
-    Connection, ConnectionEvent, ConnectionHandle, Dir, Event as QuicEvent, ReadError, SendDatagramError, StreamEvent,
-    VarInt,
+    Connection, ConnectionEvent, ConnectionHandle, Dir, Event as QuicEvent, FrameStats, ReadError, SendDatagramError,
+    StreamEvent, VarInt,
 };
 use wire::IdentityKey;
+use zeroize::Zeroizing;
 
 use crate::{
     CloseReason, Event, Kind, LinkId, SendError, Stats, Transmit,
     bulk::{self, Pacer},
+    census::Standing,
     echo::Echo,
     event::{CODE_PROOF, CODE_PROTOCOL, CODE_TIMEOUT},
     lanes::{self, CONTROL, Incoming, Outgoing},
-    proof, tls,
+    proof::{self, Proofs},
+    tls,
 };
 
 /// An incoming link has so long to prove everything, an outgoing one from the end of the handshake on.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// What every link of an endpoint needs to know of it.
-pub(crate) struct Own {
-    pub(crate) key: IdentityKey,
-    pub(crate) proof_key: Option<[u8; 32]>,
-}
 
 /// One link: a QUIC connection, and what is proved, sent and received on it.
 pub(crate) struct Session {
@@ -39,6 +36,8 @@ pub(crate) struct Session {
     /// Where the other side was last known to be reachable.
     pub(crate) remote: SocketAddr,
     state: State,
+    /// On a peer link.
+    proofs: Option<Proofs>,
     deadline: Option<Instant>,
     outgoing: Vec<Outgoing>,
     received: Vec<Incoming>,
@@ -48,10 +47,10 @@ pub(crate) struct Session {
 }
 
 enum State {
-    /// TLS has not finished.
+    /// TLS has not finished. A server's proof is on its way all the same.
     Handshake,
     /// The other side's key is proved, the channel secret isn't.
-    Proving { key: IdentityKey, exporter: [u8; 32] },
+    Proving { key: IdentityKey },
     /// Everything is proved.
     Open,
     /// Nothing goes in or out any more; kept until late packets are unlikely.
@@ -74,9 +73,15 @@ impl Session {
         id: LinkId,
         kind: Kind,
         incoming: bool,
+        proofs: Option<Proofs>,
         (handle, connection): (ConnectionHandle, Connection),
         now: Instant,
     ) -> Self {
+        let mut echo = Echo::default();
+        if incoming {
+            // A server has but one.
+            echo.last_flight();
+        }
         Self {
             id,
             handle,
@@ -85,12 +90,13 @@ impl Session {
             remote: connection.remote_address(),
             connection,
             state: State::Handshake,
+            proofs,
             deadline: incoming.then_some(now + PROOF_TIMEOUT),
             outgoing: Outgoing::all(kind),
             received: Vec::new(),
             pacer: Pacer::new(now),
             paced_until: None,
-            echo: Echo::default(),
+            echo,
         }
     }
 
@@ -102,8 +108,16 @@ impl Session {
         matches!(self.state, State::Open)
     }
 
+    pub(crate) fn standing(&self) -> Standing {
+        match self.state {
+            State::Handshake | State::Proving { .. } => Standing::Pending,
+            State::Open => Standing::Open,
+            State::Closed => Standing::Closed,
+        }
+    }
+
     pub(crate) fn is_pending(&self) -> bool {
-        matches!(self.state, State::Handshake | State::Proving { .. })
+        self.standing() == Standing::Pending
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -153,60 +167,82 @@ impl Session {
     }
 
     /// Does what the connection has to report.
-    pub(crate) fn poll(&mut self, own: &Own, events: &mut Events, now: Instant) {
+    pub(crate) fn poll(&mut self, events: &mut Events, now: Instant) {
+        if let Err(fault) = self.prove_early() {
+            self.fail(fault, events, now);
+        }
         while let Some(event) = self.connection.poll() {
             if self.is_closed() {
                 continue;
             }
             let done = match event {
-                QuicEvent::Connected => self.handshaken(own, events, now),
+                QuicEvent::Connected => self.handshaken(events, now),
                 QuicEvent::Stream(StreamEvent::Opened { dir: Dir::Uni }) => {
                     let accepted = std::iter::from_fn(|| self.connection.streams().accept(Dir::Uni));
                     self.received.extend(accepted.map(Incoming::new));
-                    self.read(own, events)
+                    self.read(events)
                 }
-                QuicEvent::Stream(StreamEvent::Readable { .. }) => self.read(own, events),
+                QuicEvent::Stream(StreamEvent::Readable { .. }) => self.read(events),
                 QuicEvent::Stream(StreamEvent::Stopped { .. }) => Err(Fault::protocol("a lane was stopped")),
-                QuicEvent::DatagramReceived => {
-                    self.take_datagrams(events);
-                    Ok(())
-                }
                 QuicEvent::ConnectionLost { reason } => {
                     self.end(reason.into(), events);
                     Ok(())
                 }
-                QuicEvent::Stream(_) | QuicEvent::HandshakeDataReady | QuicEvent::DatagramsUnblocked => Ok(()),
+                QuicEvent::Stream(_)
+                | QuicEvent::DatagramReceived
+                | QuicEvent::HandshakeDataReady
+                | QuicEvent::DatagramsUnblocked => Ok(()),
             };
             if let Err(fault) = done {
                 self.fail(fault, events, now);
             }
         }
+        // Last: the first of them come beside the proof.
+        self.take_datagrams(events);
+    }
+
+    /// On a server, TLS has its keys before the client has answered: the proof goes with the first flight.
+    fn prove_early(&mut self) -> Result<(), Fault> {
+        let is_due = matches!(self.state, State::Handshake);
+        match self.proofs.as_mut().filter(|_| is_due).and_then(Proofs::make_early) {
+            Some(proof) => self.say_proof(&proof),
+            None => Ok(()),
+        }
+    }
+
+    fn say_proof(&mut self, proof: &[u8]) -> Result<(), Fault> {
+        let control = self.outgoing.first_mut().ok_or_else(|| Fault::protocol("no control lane"))?;
+        control.push(proof, self.kind.max_message()).map_err(|error| Fault::protocol(error.to_string()))
     }
 
     /// The other side's key is proved. On a peer link the proofs of the channel secret are due.
-    fn handshaken(&mut self, own: &Own, events: &mut Events, now: Instant) -> Result<(), Fault> {
+    fn handshaken(&mut self, events: &mut Events, now: Instant) -> Result<(), Fault> {
         let key = tls::peer_key(self.connection.crypto_session()).ok_or_else(|| Fault::protocol("no identity key"))?;
+        self.echo.last_flight();
         if self.kind == Kind::Signal {
             self.open(key, events);
             return Ok(());
         }
         let no_proof = || Fault(CODE_PROOF, CloseReason::WrongProof);
-        let proof_key = own.proof_key.ok_or_else(no_proof)?;
-        let exporter = self.export(wire::peer::PROOF_EXPORTER, &[]).ok_or_else(no_proof)?;
-        let proof = proof::make(&proof_key, &exporter, &own.key, &key);
-        let control = self.outgoing.first_mut().ok_or_else(|| Fault::protocol("no control lane"))?;
-        control.push(&proof, self.kind.max_message()).map_err(|error| Fault::protocol(error.to_string()))?;
-        self.state = State::Proving { key, exporter };
+        let exporter = self.export(wire::peer::PROOF_EXPORTER, &[]).map(Zeroizing::new).ok_or_else(no_proof)?;
+        let proofs = self.proofs.as_mut().ok_or_else(no_proof)?;
+        match proofs.exporter() {
+            Some(early) if *early == exporter => {}
+            Some(_) => return Err(Fault::protocol("TLS exports another value than it promised")),
+            None => {
+                let proof = proofs.make(exporter);
+                self.say_proof(&proof)?;
+            }
+        }
+        self.state = State::Proving { key };
         self.deadline = Some(now + PROOF_TIMEOUT);
-        self.read(own, events)
+        self.read(events)
     }
 
     fn open(&mut self, key: IdentityKey, events: &mut Events) {
         self.state = State::Open;
         self.deadline = None;
         if self.incoming {
-            self.echo.last_flight();
-        } else {
             self.echo.stop();
         }
         let connected = Event::Connected { key, kind: self.kind, incoming: self.incoming, from: self.remote };
@@ -215,7 +251,7 @@ impl Session {
 
     fn take_datagrams(&mut self, events: &mut Events) {
         while let Some(bytes) = self.connection.datagrams().recv() {
-            // What overtook the proof is voice that would be late anyway.
+            // What overtook the proof by more than a packet is voice that would be late anyway.
             if self.is_open() && self.kind == Kind::Peer {
                 events.push_back((self.id, Event::Datagram(bytes)));
             }
@@ -223,7 +259,7 @@ impl Session {
     }
 
     /// Takes what has come on the lanes. The control lane first: the proof there opens the others.
-    fn read(&mut self, own: &Own, events: &mut Events) -> Result<(), Fault> {
+    fn read(&mut self, events: &mut Events) -> Result<(), Fault> {
         if matches!(self.state, State::Handshake) {
             return Ok(());
         }
@@ -233,7 +269,7 @@ impl Session {
         for &lane in lanes::lanes(self.kind) {
             let Some(at) = self.received.iter().position(|incoming| incoming.lane == Some(lane)) else { continue };
             if lane == CONTROL || self.is_open() {
-                self.read_lane(at, own, events)?;
+                self.read_lane(at, events)?;
             }
         }
         Ok(())
@@ -254,13 +290,13 @@ impl Session {
         Ok(())
     }
 
-    fn read_lane(&mut self, at: usize, own: &Own, events: &mut Events) -> Result<(), Fault> {
+    fn read_lane(&mut self, at: usize, events: &mut Events) -> Result<(), Fault> {
         while let Some(mut bytes) = self.read_chunk(at, usize::MAX)? {
             loop {
                 let max = if self.is_open() { self.kind.max_message() } else { proof::LEN };
                 let frame = self.received[at].frames.next(&mut bytes, max);
                 match frame.map_err(|error| Fault::protocol(error.to_string()))? {
-                    Some(body) => self.take_message(at, body, own, events)?,
+                    Some(body) => self.take_message(at, body, events)?,
                     None => break,
                 }
             }
@@ -280,20 +316,18 @@ impl Session {
         }
     }
 
-    fn take_message(&mut self, at: usize, body: Vec<u8>, own: &Own, events: &mut Events) -> Result<(), Fault> {
+    fn take_message(&mut self, at: usize, body: Vec<u8>, events: &mut Events) -> Result<(), Fault> {
         match self.state {
             State::Open => {
                 let lane = self.received[at].lane.unwrap_or(CONTROL);
                 events.push_back((self.id, Event::Message { lane, body }));
                 Ok(())
             }
-            State::Proving { key, exporter } => match own.proof_key {
-                Some(proof_key) if proof::holds(&proof_key, &exporter, &key, &own.key, &body) => {
-                    self.open(key, events);
-                    Ok(())
-                }
-                _ => Err(Fault(CODE_PROOF, CloseReason::WrongProof)),
-            },
+            State::Proving { key } if self.proofs.as_ref().is_some_and(|proofs| proofs.holds(&body)) => {
+                self.open(key, events);
+                Ok(())
+            }
+            State::Proving { .. } => Err(Fault(CODE_PROOF, CloseReason::WrongProof)),
             State::Handshake | State::Closed => Ok(()),
         }
     }
@@ -319,7 +353,7 @@ impl Session {
     /// Hands messages to the connection, as many as may leave now.
     pub(crate) fn flush(&mut self, events: &mut Events, now: Instant) {
         self.paced_until = None;
-        if matches!(self.state, State::Handshake | State::Closed) || self.outgoing.iter().all(Outgoing::is_empty) {
+        if self.is_closed() || self.outgoing.iter().all(Outgoing::is_empty) {
             return;
         }
         let (window, rtt) = (bulk::window_of(&self.connection), self.connection.rtt());
@@ -352,10 +386,8 @@ impl Session {
     /// The handshake is not known to be over on both sides. To a member whose address is not validated, a server sends
     /// no more than QUIC says.
     fn may_echo(&self) -> bool {
-        match self.kind {
-            Kind::Peer => self.is_pending() || self.echo.due().is_some(),
-            Kind::Signal => self.is_pending() && !self.incoming,
-        }
+        let may_repeat = self.kind == Kind::Peer || !self.incoming;
+        may_repeat && (self.is_pending() || self.echo.due().is_some())
     }
 
     /// Takes a datagram of the other side, which may have come from elsewhere than before.
@@ -372,8 +404,14 @@ impl Session {
         if after.path_response > before.path_response {
             self.follow(from, events);
         }
-        let is_copy = (after.acks, after.crypto) == (before.acks, before.crypto);
-        self.echo.heard(is_copy, now);
+        let news = |of: FrameStats| (of.acks, of.crypto, of.stream, of.datagram, of.ping, of.handshake_done);
+        self.echo.heard(news(after) == news(before), now);
+        if after.datagram > 0 {
+            // They come from a server that has our proof.
+            self.echo.confirmed();
+        } else if after.handshake_done > 0 && self.is_open() {
+            self.echo.only_answer();
+        }
         self.end_echo();
     }
 
@@ -391,6 +429,11 @@ impl Session {
                 lane.write(&mut self.connection, usize::MAX);
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn proofs(&mut self) -> &mut Proofs {
+        self.proofs.as_mut().expect("a peer link has proofs")
     }
 
     #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use identity::Identity;
-use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, KeyLog, SignatureScheme, SupportedCipherSuite,
     client::{
         AlwaysResolvesClientRawPublicKeys, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -22,7 +22,7 @@ use rustls::{
 };
 use wire::IdentityKey;
 
-use crate::Kind;
+use crate::{Kind, early_exporter::EarlyExporter};
 
 /// DER of an Ed25519 SubjectPublicKeyInfo (RFC 8410, 4) up to the key.
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
@@ -34,17 +34,38 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
+    /// With the suites of SHA-256 alone: one hash is enough for [`EarlyExporter`], and AES-128 for everybody.
     pub(crate) fn new(identity: &Identity) -> Self {
+        let suites = [ring::cipher_suite::TLS13_AES_128_GCM_SHA256, ring::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256];
+        Self::with_suites(identity, suites.to_vec())
+    }
+
+    pub(crate) fn with_suites(identity: &Identity, suites: Vec<SupportedCipherSuite>) -> Self {
         let der = identity.to_pkcs8_der();
         let key = ring::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(der.as_slice())).expect("an identity is a key");
         let spki = [&SPKI_PREFIX[..], &identity.key().0].concat();
         let own = Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki)], key));
         let mut provider = ring::default_provider();
         provider.kx_groups = vec![ring::kx_group::X25519];
+        provider.cipher_suites = suites;
         Self { provider: Arc::new(provider), own }
     }
 
     pub(crate) fn client(&self, kind: Kind, expect: Option<IdentityKey>) -> Arc<QuicClientConfig> {
+        Arc::new(quic(self.client_config(kind, expect)))
+    }
+
+    /// With `early`, the exporter's secret is told there as soon as it exists.
+    pub(crate) fn server(
+        &self,
+        kind: Kind,
+        expect: Option<IdentityKey>,
+        early: Option<&Arc<EarlyExporter>>,
+    ) -> Arc<QuicServerConfig> {
+        Arc::new(quic(self.server_config(kind, expect, early)))
+    }
+
+    pub(crate) fn client_config(&self, kind: Kind, expect: Option<IdentityKey>) -> rustls::ClientConfig {
         let mut config = rustls::ClientConfig::builder_with_details(Arc::clone(&self.provider), Arc::new(NoClock))
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has TLS 1.3")
@@ -55,10 +76,15 @@ impl Tls {
         config.enable_sni = false;
         // The seam for 0-RTT: a store per expected key here, tickets and early data in `server`.
         config.resumption = Resumption::disabled();
-        Arc::new(config.try_into().expect("the provider has QUIC's initial cipher suite"))
+        config
     }
 
-    pub(crate) fn server(&self, kind: Kind, expect: Option<IdentityKey>) -> Arc<QuicServerConfig> {
+    pub(crate) fn server_config(
+        &self,
+        kind: Kind,
+        expect: Option<IdentityKey>,
+        early: Option<&Arc<EarlyExporter>>,
+    ) -> rustls::ServerConfig {
         let mut config = rustls::ServerConfig::builder_with_details(Arc::clone(&self.provider), Arc::new(NoClock))
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has TLS 1.3")
@@ -66,12 +92,24 @@ impl Tls {
             .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::clone(&self.own))));
         config.alpn_protocols = vec![kind.alpn().to_vec()];
         config.send_tls13_tickets = 0;
-        Arc::new(config.try_into().expect("the provider has QUIC's initial cipher suite"))
+        if let Some(early) = early {
+            config.key_log = Arc::clone(early) as Arc<dyn KeyLog>;
+        }
+        config
+    }
+
+    #[cfg(test)]
+    pub(crate) fn suites(&self) -> Vec<SupportedCipherSuite> {
+        self.provider.cipher_suites.clone()
     }
 
     fn verifier(&self, expect: Option<IdentityKey>) -> RawKeyVerifier {
         RawKeyVerifier { expect, algorithms: self.provider.signature_verification_algorithms }
     }
+}
+
+fn quic<T, Q: TryFrom<T, Error = NoInitialCipherSuite>>(config: T) -> Q {
+    Q::try_from(config).expect("AES-128 is there, which QUIC begins with")
 }
 
 /// The key that a finished handshake has proved; `None` before.

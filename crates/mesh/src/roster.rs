@@ -41,10 +41,9 @@ impl Mesh {
     }
 
     /// What a join says; the exporter value binds its proof to one session.
-    pub(crate) fn join_request(&mut self, exporter: &[u8; 32]) -> Option<ToServer> {
+    pub(crate) fn join_request(&self, exporter: &[u8; 32]) -> Option<ToServer> {
         let (secret, server) = (self.secret.as_ref()?, self.config.server_key?);
         let me = self.key();
-        self.sessions.set_proof_key(secret.proof_key());
         let statement = identity::join_statement(&server, &self.config.channel, exporter, &me);
         let needs_proof = !matches!(self.config.secret, Secret::Open);
         Some(ToServer::Join(Join {
@@ -174,6 +173,7 @@ impl Mesh {
         let tag = PeerTag(self.next_tag);
         self.next_tag += 1;
         let keys = secret.pair_keys((self.config.identity.key(), self.config.run), (member.key, card.run));
+        self.sessions.expect(peer::virtual_addr(tag), member.key, keys.proof_key().clone());
         self.paths.add_peer(tag, keys, candidates, now);
         self.events.push_back(Event::Seen { tag, name: member.name.clone(), key: member.key });
         self.peers.insert(
@@ -193,7 +193,6 @@ impl Mesh {
                 reopen_at: None,
             },
         );
-        self.sessions.expect(peer::virtual_addr(tag), member.key);
         self.open_session(tag, now);
     }
 

@@ -182,11 +182,8 @@ impl Pair {
         let mut net = Net::new(seed);
         let (a, b) = (net.endpoint(&people[0], Accept::Peer, link), net.endpoint(&people[1], Accept::Peer, link));
         let keys = (people[0].key(), people[1].key());
-        net.with(a, |endpoint, _| endpoint.set_proof_key(of_a));
-        net.with(b, |endpoint, _| {
-            endpoint.set_proof_key(of_b);
-            endpoint.expect(a.addr, keys.0);
-        });
+        net.with(a, |endpoint, _| endpoint.expect(b.addr, keys.1, of_a.into()));
+        net.with(b, |endpoint, _| endpoint.expect(a.addr, keys.0, of_b.into()));
         let start = net.lab.now();
         let link = net.with(a, |endpoint, now| endpoint.connect(Kind::Peer, b.addr, Some(keys.1), now)).unwrap();
         Self { net, a, b, keys, link, start }

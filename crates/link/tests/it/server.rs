@@ -4,7 +4,7 @@ use identity::Identity;
 use link::{Accept, Event, Kind};
 use netsim::{Link, Segment};
 
-use crate::net::{DELAY, Host, Net, RTT};
+use crate::net::{DELAY, Host, Net, RTT, SECRET};
 
 fn client(i: u8) -> Identity {
     Identity::from_seed(&[i; 32])
@@ -145,10 +145,8 @@ fn one_endpoint_takes_both_kinds() {
     let introducer = net.endpoint(&people[0], Accept::Both, Link::of(DELAY / 2));
     let member = net.endpoint(&people[1], Accept::Peer, Link::of(DELAY / 2));
     let asker = net.endpoint(&people[2], Accept::Peer, Link::of(DELAY / 2));
-    for host in [introducer, member] {
-        net.with(host, |endpoint, _| endpoint.set_proof_key([1; 32]));
-    }
-    net.with(introducer, |endpoint, _| endpoint.expect(member.addr, people[1].key()));
+    net.with(introducer, |endpoint, _| endpoint.expect(member.addr, people[1].key(), SECRET.into()));
+    net.with(member, |endpoint, _| endpoint.expect(introducer.addr, people[0].key(), SECRET.into()));
     let key = people[0].key();
     net.with(member, |endpoint, now| endpoint.connect(Kind::Peer, introducer.addr, Some(key), now)).unwrap();
     net.with(asker, |endpoint, now| endpoint.connect(Kind::Signal, introducer.addr, None, now)).unwrap();

@@ -26,8 +26,9 @@ fn nth_first_flight(kind: Kind, n: u64) -> Vec<u8> {
     net.install(host, &people[0], Accept::None);
     let key = people[1].key();
     net.lab.with(host.id, |node, now| {
-        node.endpoint.set_proof_key(SECRET);
-        node.endpoint.connect(kind, "[fd00::5]:1".parse().unwrap(), Some(key), now).unwrap();
+        let to = "[fd00::5]:1".parse().unwrap();
+        node.endpoint.expect(to, key, SECRET.into());
+        node.endpoint.connect(kind, to, Some(key), now).unwrap();
         node.endpoint.poll_transmit(now).unwrap().payload
     })
 }
@@ -66,10 +67,8 @@ fn an_attempt_from_an_unexpected_address_gets_silence() {
         let first = first_flight(kind);
         let mut net = Net::new(1);
         let host = net.endpoint(&people[1], Accept::Peer, Link::of(DELAY));
-        net.with(host, |endpoint, _| {
-            endpoint.set_proof_key(SECRET);
-            endpoint.expect("[fd00::1:1]:1".parse().unwrap(), people[0].key());
-        });
+        let at = "[fd00::1:1]:1".parse().unwrap();
+        net.with(host, |endpoint, _| endpoint.expect(at, people[0].key(), SECRET.into()));
         assert!(!answers(&mut net, host, "[fd00::666]:1", &first));
         net.with(host, |endpoint, _| endpoint.unexpect("[fd00::1:1]:1".parse().unwrap()));
         assert!(!answers(&mut net, host, "[fd00::1:1]:1", &first), "not any more");
@@ -83,10 +82,8 @@ fn an_expected_address_may_open_a_peer_link_and_nothing_else() {
     for (kind, admitted) in [(Kind::Peer, true), (Kind::Signal, false)] {
         let mut net = Net::new(1);
         let host = net.endpoint(&people[1], Accept::Peer, Link::of(DELAY));
-        net.with(host, |endpoint, _| {
-            endpoint.set_proof_key(SECRET);
-            endpoint.expect("[fd00::1:1]:1".parse().unwrap(), people[0].key());
-        });
+        let at = "[fd00::1:1]:1".parse().unwrap();
+        net.with(host, |endpoint, _| endpoint.expect(at, people[0].key(), SECRET.into()));
         answers(&mut net, host, "[fd00::1:1]:1", &first_flight(kind));
         assert_eq!(!net.node(host).endpoint.is_idle(), admitted, "{kind:?}");
     }
@@ -162,10 +159,7 @@ fn attempts_without_end_from_a_peers_address_are_bounded() {
     let mut net = Net::new(1);
     let host = net.endpoint(&people[1], Accept::Peer, Link::of(DELAY));
     let from = "[fd00::1:1]:1";
-    net.with(host, |endpoint, _| {
-        endpoint.set_proof_key(SECRET);
-        endpoint.expect(from.parse().unwrap(), people[0].key());
-    });
+    net.with(host, |endpoint, _| endpoint.expect(from.parse().unwrap(), people[0].key(), SECRET.into()));
     let answered = (0..50).filter(|&n| answers(&mut net, host, from, &nth_first_flight(Kind::Peer, n))).count();
     assert_eq!(answered, 4);
 }
@@ -198,8 +192,8 @@ fn another_protocol_is_refused_by_name() {
     let mut net = Net::new(1);
     let client = net.endpoint(&people[0], Accept::Peer, Link::of(DELAY));
     let server = net.endpoint(&people[1], Accept::Signal, Link::of(DELAY));
-    net.with(client, |endpoint, _| endpoint.set_proof_key(SECRET));
     let key = people[1].key();
+    net.with(client, |endpoint, _| endpoint.expect(server.addr, key, SECRET.into()));
     net.with(client, |endpoint, now| endpoint.connect(Kind::Peer, server.addr, Some(key), now)).unwrap();
     net.lab.run_for(Duration::from_secs(3));
     assert!(matches!(net.node(client).closed(), Some(CloseReason::Protocol(_))), "{:?}", net.node(client).events);
