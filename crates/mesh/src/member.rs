@@ -287,6 +287,7 @@ impl Mesh {
     }
 
     fn handle_path_event(&mut self, event: punch::Event, now: Instant) {
+        let is_other = matches!(event, punch::Event::Switched { .. });
         let (tag, path, addr, kind, rtt, why) = match event {
             punch::Event::Usable { peer, addr, kind } => {
                 (peer, Path::Direct, Some(addr), Some(kind), None, "an authentic check came".to_owned())
@@ -305,6 +306,9 @@ impl Mesh {
             punch::Event::Unreachable { peer, why, .. } => (peer, Path::None, None, None, None, why.to_string()),
         };
         let Some(peer) = self.peers.get_mut(&tag) else { return };
+        if let (true, Some(link)) = (is_other, peer.link) {
+            self.sessions.path_changed(link, now);
+        }
         peer.path = path;
         let since_known = now.saturating_duration_since(peer.known_at);
         if let Some(to) = addr {
