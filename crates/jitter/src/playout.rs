@@ -6,7 +6,7 @@ use crate::{
     pcm::{FADE, Pcm},
     resample::LOOK_AHEAD,
     store::{CAPACITY, Head, Store},
-    stretch::{self, Stretched},
+    stretch::{self, Stretched, Urgency},
 };
 
 /// Made-up sound keeps its loudness for this long ...
@@ -27,6 +27,9 @@ const CATCH_UP: i64 = 19_200;
 const ONSET: i64 = 1440;
 /// Nothing is shortened for this long after sound was missing: 300 ms.
 const CALM: i64 = 14_400;
+/// A smaller surplus waits for silence until it has cost this much, in samples of delay times samples of time, before
+/// voice is shortened: 10 ms for 3/4 s.
+const PATIENCE: i64 = 480 * 36_000;
 /// Resampling begins when the delay is this close to what it needs: 1 ms.
 const TOLERANCE: i64 = 48;
 /// A surplus of this much is taken from less suitable sound as well: 40 ms.
@@ -74,6 +77,8 @@ pub(crate) struct Playout<D> {
     /// Samples to play before sound is stretched again; before it is shortened again.
     rest: i64,
     calm: i64,
+    /// What the delay has cost since it is too long: samples of it times samples of time.
+    wasted: i64,
     pub(crate) counts: Counts,
 }
 
@@ -94,6 +99,7 @@ impl<D: Decode> Playout<D> {
             is_resampling: false,
             rest: 0,
             calm: 0,
+            wasted: 0,
             counts: Counts::default(),
         }
     }
@@ -332,22 +338,32 @@ impl<D: Decode> Playout<D> {
 
     /// Moves the delay towards the target by stretching what is about to be read.
     fn adjust(&mut self, need: usize, moment: &Moment<'_>) {
-        if self.state != State::Playing || self.rest > 0 {
+        if self.state != State::Playing {
             return;
         }
         let ahead = self.pcm.ahead() as i64;
         let wish = moment.wish(self.end - ahead, ahead, self.frame as i64).min(CATCH_UP);
+        let is_long = wish >= stretch::SHORTEST as i64;
+        self.wasted = if is_long { self.wasted + wish * need as i64 } else { 0 };
+        if self.rest > 0 {
+            return;
+        }
         if wish < 0 {
-            self.stretch(wish, true);
-        } else if wish >= stretch::SHORTEST as i64 && self.calm <= 0 && self.missed == 0 {
+            self.stretch(wish, Urgency::Anywhere);
+        } else if is_long && self.calm <= 0 && self.missed == 0 {
             self.read_ahead(need.max(stretch::MARGIN) + wish as usize);
             let spare = self.pcm.ahead().saturating_sub(need) as i64;
-            self.stretch(wish.min(spare), wish > URGENT);
+            let urgency = match () {
+                () if wish > URGENT => Urgency::Anywhere,
+                () if self.wasted > PATIENCE => Urgency::InVoice,
+                () => Urgency::InSilence,
+            };
+            self.stretch(wish.min(spare), urgency);
         }
     }
 
-    fn stretch(&mut self, wish: i64, is_urgent: bool) {
-        let Stretched { by, in_silence } = stretch::stretch(&mut self.pcm, wish as isize, is_urgent);
+    fn stretch(&mut self, wish: i64, urgency: Urgency) {
+        let Stretched { by, in_silence } = stretch::stretch(&mut self.pcm, wish as isize, urgency);
         let by = by as i64;
         if by != 0 && !in_silence {
             // At most 12 % faster or 6 % slower.

@@ -133,7 +133,8 @@ impl<D: Decode> Speaker<D> {
         self.drift.note_arrival(now - time, now);
         self.playout.put(Head { seq, time, flags: frame.flags, shape, is_copy: false }, frame.opus);
         self.take_copies(frame, seq, time, delay);
-        if shape.has_previous && self.arrivals.reach(seq - 1) {
+        // Where copies are sent it is them that are worth waiting for.
+        if shape.has_previous && frame.copies.is_empty() && self.arrivals.reach(seq - 1) {
             self.delays.note_repair(delay + shape.samples as i64, shape.samples);
         }
         self.costs.update(self.delays.bins(), self.config.limits_ms());

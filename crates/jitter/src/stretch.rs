@@ -19,6 +19,15 @@ const ALIKE: f32 = 0.75;
 /// How alike if it is urgent.
 const ALIKE_ENOUGH: f32 = 0.35;
 
+/// How much it matters that it happens now; a higher one takes sound that is less suitable.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Urgency {
+    /// Silence will come.
+    InSilence,
+    InVoice,
+    Anywhere,
+}
+
 /// What was done to the sound.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Stretched {
@@ -30,7 +39,7 @@ pub(crate) struct Stretched {
 
 /// Moves the read position of `pcm` towards `wish` samples later (or earlier, if negative), by at most that and as far
 /// as the sound allows.
-pub(crate) fn stretch(pcm: &mut Pcm, wish: isize, is_urgent: bool) -> Stretched {
+pub(crate) fn stretch(pcm: &mut Pcm, wish: isize, urgency: Urgency) -> Stretched {
     let sign = wish.signum();
     let wish = wish.unsigned_abs();
     let reach = if sign > 0 { pcm.ahead().saturating_sub(MARGIN) } else { pcm.history().saturating_sub(WINDOW) };
@@ -41,10 +50,11 @@ pub(crate) fn stretch(pcm: &mut Pcm, wish: isize, is_urgent: bool) -> Stretched 
         return Stretched::default();
     }
     let in_silence = is_silent(pcm, sign * least.min(reach).cast_signed());
-    let by = if in_silence {
-        Some(least.min(reach))
-    } else {
-        best_lag(pcm, sign, longest.min(reach), if is_urgent { ALIKE_ENOUGH } else { ALIKE })
+    let by = match urgency {
+        _ if in_silence => Some(least.min(reach)),
+        Urgency::InSilence => None,
+        Urgency::InVoice => best_lag(pcm, sign, longest.min(reach), ALIKE),
+        Urgency::Anywhere => best_lag(pcm, sign, longest.min(reach), ALIKE_ENOUGH),
     };
     let Some(by) = by else { return Stretched::default() };
     let by = sign * by.cast_signed();
@@ -112,7 +122,7 @@ mod tests {
             let mut pcm = voiced(120.0);
             let untouched = largest_step(&mut voiced(120.0));
 
-            let by = stretch(&mut pcm, wish, false).by;
+            let by = stretch(&mut pcm, wish, Urgency::InVoice).by;
 
             assert!((395..=405).contains(&(by * sign)), "moved by {by}, the period is 400");
             let step = largest_step(&mut pcm);
@@ -125,10 +135,10 @@ mod tests {
         let mut pcm = Pcm::new();
         pcm.append(4800);
 
-        assert_eq!(stretch(&mut pcm, 2345, false).by, 2345);
-        assert_eq!(stretch(&mut pcm, -1000, false).by, -1000);
-        assert_eq!(stretch(&mut pcm, 60, false).by, 0, "too little to be worth it");
-        assert_eq!(stretch(&mut pcm, -60, false).by, -120, "rather too long than too short");
+        assert_eq!(stretch(&mut pcm, 2345, Urgency::InVoice).by, 2345);
+        assert_eq!(stretch(&mut pcm, -1000, Urgency::InVoice).by, -1000);
+        assert_eq!(stretch(&mut pcm, 60, Urgency::InVoice).by, 0, "too little to be worth it");
+        assert_eq!(stretch(&mut pcm, -60, Urgency::InVoice).by, -120, "rather too long than too short");
     }
 
     #[test]
@@ -140,7 +150,7 @@ mod tests {
             *sample = (seed >> 8) as f32 / f32::from(1u16 << 15) / 512.0 - 0.5;
         }
 
-        assert_eq!(stretch(&mut pcm, 720, false).by, 0);
+        assert_eq!(stretch(&mut pcm, 720, Urgency::InVoice).by, 0);
     }
 
     #[test]
@@ -148,8 +158,8 @@ mod tests {
         let mut pcm = voiced(120.0);
         pcm.read(&mut [0.0; 3000]);
 
-        assert_eq!(stretch(&mut pcm, 720, false).by, 0, "360 ahead: 120 at most, which is no period");
+        assert_eq!(stretch(&mut pcm, 720, Urgency::InVoice).by, 0, "360 ahead: 120 at most, which is no period");
         pcm.read(&mut [0.0; 200]);
-        assert_eq!(stretch(&mut pcm, 720, true).by, 0);
+        assert_eq!(stretch(&mut pcm, 720, Urgency::Anywhere).by, 0);
     }
 }

@@ -15,15 +15,17 @@ const TOC: u8 = 8 << 3;
 const LBRR: u8 = 0x40;
 
 /// Reads the number that [`packet`] wrote.
-pub(crate) struct Teller;
+pub(crate) struct Teller {
+    has_pauses: bool,
+}
 
 impl Decode for Teller {
     fn decode(&mut self, opus: &[u8], out: &mut [f32]) -> Result<usize, Undecodable> {
-        tell(opus, 0, out)
+        self.tell(opus, 0, out)
     }
 
     fn decode_fec(&mut self, next: &[u8], out: &mut [f32]) -> Result<usize, Undecodable> {
-        tell(next, -FRAME, out)
+        self.tell(next, -FRAME, out)
     }
 
     fn conceal(&mut self, out: &mut [f32]) {
@@ -33,12 +35,16 @@ impl Decode for Teller {
     fn reset(&mut self) {}
 }
 
-fn tell(opus: &[u8], offset: i64, out: &mut [f32]) -> Result<usize, Undecodable> {
-    let start = opus[2..].first_chunk().map(|bytes| i64::from_le_bytes(*bytes)).ok_or(Undecodable)?;
-    for (i, sample) in (0i64..).zip(out.iter_mut()) {
-        *sample = (start + offset + i) as f32;
+impl Teller {
+    fn tell(&self, opus: &[u8], offset: i64, out: &mut [f32]) -> Result<usize, Undecodable> {
+        let start = opus[2..].first_chunk().map(|bytes| i64::from_le_bytes(*bytes)).ok_or(Undecodable)?;
+        for (n, sample) in (start + offset..).zip(out.iter_mut()) {
+            // Of every three seconds, one is silent.
+            let is_pause = self.has_pauses && n / 48_000 % 3 == 2;
+            *sample = if is_pause { 0.0 } else { n as f32 };
+        }
+        Ok(out.len())
     }
-    Ok(out.len())
 }
 
 pub(crate) fn packet(start: i64, has_lbrr: bool) -> Vec<u8> {
@@ -136,6 +142,8 @@ pub(crate) struct Call<P> {
     pub(crate) drift_ppm: f64,
     /// Pulls are late by up to this.
     pub(crate) pull_noise_ms: f64,
+    /// There is silence between the words, in frames as any other.
+    pub(crate) has_pauses: bool,
     pub(crate) has_lbrr: bool,
     pub(crate) copies: &'static [u8],
     /// Which frames are sent, and with which flags.
@@ -150,6 +158,7 @@ impl<P: Path> Call<P> {
             block: 480,
             drift_ppm: 0.0,
             pull_noise_ms: 0.0,
+            has_pauses: false,
             has_lbrr: false,
             copies: &[],
             talk: |_| Some(Flags::default()),
@@ -159,7 +168,7 @@ impl<P: Path> Call<P> {
     /// Runs the call; `seen` gets each pull.
     pub(crate) fn run(mut self, seconds: f64, mut seen: impl FnMut(&Heard<'_>)) -> Stats {
         let start = start();
-        let mut speaker = Speaker::new(Teller, Config::default());
+        let mut speaker = Speaker::new(Teller { has_pauses: self.has_pauses }, Config::default());
         let mut dice = Dice::new(99);
         let mut on_the_way: Vec<(f64, i64)> = Vec::new();
         let (mut made, mut seq) = (0i64, Vec::new());

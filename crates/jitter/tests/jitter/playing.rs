@@ -38,6 +38,7 @@ fn cost<P: Path>(path: impl Fn(u64) -> P, block: usize) -> (f64, f64) {
         let mut call = Call::on(path(phase + 1));
         call.phase_ms = phase as f64 * 2.5 + 1.25;
         call.block = block;
+        call.has_pauses = true;
         let mut before = Stats::default();
         let after = call.run(130.0, |heard| {
             if heard.at_ms < SETTLED_MS {
