@@ -52,7 +52,7 @@ impl Source {
             Self::File { mono, start_at, timeline, at } => {
                 let timeline = timeline.get_or_insert_with(|| Timeline::at(*start_at));
                 let step = frame.len() as u64;
-                let missed = timeline.wait_for(*at + step, step);
+                let missed = timeline.wait_for(*at + step, step).missed;
                 // What a file would have said in the meantime is over; what a pipe says is still to come.
                 for _ in 0..if mono.is_live() { 0 } else { missed / step } {
                     mono.read(frame)?;

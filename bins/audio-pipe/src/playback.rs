@@ -16,12 +16,17 @@ use crate::args::{PlayArgs, SinkArgs};
 use crate::device::Loudspeaker;
 use crate::room::Room;
 use crate::stop::Stop;
-use crate::timeline::Timeline;
+use crate::timeline::{Timeline, Waited};
 
 /// Samples that a file is given at a time: one wake-up each 10 ms.
 const FILE_BLOCK: usize = 480;
 /// Samples that the device's ring is given at a time.
 const DEVICE_BLOCK: usize = 240;
+/// A system that wakes us later than this has let others wait, too: what they send is on its way. A file, unlike a
+/// device, can give it the time to come.
+const PUNCTUAL: Duration = Duration::from_millis(1);
+/// How much time at most.
+const PATIENCE: Duration = Duration::from_millis(10);
 /// A recording of what a device plays follows the clock when it is off by more: the device stood still.
 const MOST_OFF: u64 = 9600;
 /// After the end of the input: for so long nobody may be heard before it is the end of the output.
@@ -90,10 +95,13 @@ impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
         }
         let mut at = 0;
         while !stop.is_asked() {
-            let missed = start.wait_for(at, step);
+            let Waited { missed, overslept } = start.wait_for(at, step);
             if missed > 0 {
                 enter(self.room).skip(missed)?;
                 at += missed;
+            }
+            if overslept > PUNCTUAL {
+                thread::sleep(overslept.min(PATIENCE));
             }
             if self.step(&mut block, Some(at))? {
                 break;

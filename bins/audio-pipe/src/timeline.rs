@@ -71,14 +71,25 @@ impl Timeline {
     }
 
     /// Waits for a sample. If its time is long gone, tells how many to skip, in whole multiples of `step`.
-    pub(crate) fn wait_for(&self, sample: u64, step: u64) -> u64 {
+    pub(crate) fn wait_for(&self, sample: u64, step: u64) -> Waited {
         let (now, due) = (Instant::now(), self.instant(sample));
         if let Some(early) = due.checked_duration_since(now) {
             thread::sleep(early);
-            return 0;
+            return Waited { missed: 0, overslept: due.elapsed() };
         }
-        if now.duration_since(due) < MOST_LATE { 0 } else { (self.sample(now) - sample) / step * step }
+        let late = now.duration_since(due);
+        let missed = if late < MOST_LATE { 0 } else { (self.sample(now) - sample) / step * step };
+        Waited { missed, overslept: Duration::ZERO }
     }
+}
+
+/// How a wait for a sample went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waited {
+    /// Samples to skip, because their time is long gone.
+    pub(crate) missed: u64,
+    /// By how much the system woke us too late.
+    pub(crate) overslept: Duration,
 }
 
 /// The wall clock.
@@ -113,8 +124,8 @@ mod tests {
     fn time_that_was_slept_through_is_skipped_in_whole_steps() {
         let start = Instant::now() - Duration::from_secs(2);
         let line = Timeline { start, start_unix_ns: 0 };
-        let skipped = line.wait_for(480, 480);
+        let skipped = line.wait_for(480, 480).missed;
         assert!(skipped >= 48_000 && skipped.is_multiple_of(480), "{skipped}");
-        assert_eq!(line.wait_for(48_000 * 2 - 4800, 480), 0, "100 ms late is caught up with");
+        assert_eq!(line.wait_for(48_000 * 2 - 4800, 480).missed, 0, "100 ms late is caught up with");
     }
 }
