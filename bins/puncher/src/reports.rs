@@ -9,7 +9,7 @@ use wire::{
     IdentityKey, MessageId, PeerTag,
     agent::{FromPuncher, Peers, VoiceRecord},
     peer::{Keeper, Lane},
-    signal::Refusal,
+    signal::{LeaveReason, Refusal},
 };
 
 use crate::{
@@ -127,6 +127,14 @@ impl Driver {
             ServerEvent::Refused(refusal) => {
                 let error = anyhow!(refusal.clone()).context(format!("join {}", self.parts.channel));
                 self.end(Err(error).exit(refusal_exit(&refusal)));
+            }
+            ServerEvent::PutOut(why) => {
+                let what = match why {
+                    LeaveReason::Replaced => "another program joined with the same key and has our place",
+                    _ => "the channel was deleted",
+                };
+                let error = anyhow!(what).context(format!("stay in {}", self.parts.channel));
+                self.end(Err(error).exit(Exit::Unavailable));
             }
             ServerEvent::WrongKey => self.end(Err(self.parts.known_server.changed_key()).exit(Exit::Protocol)),
             ServerEvent::Lost { why, retry_in: None } => {

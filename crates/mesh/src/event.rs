@@ -4,7 +4,7 @@ use bytes::Bytes;
 use wire::{
     IdentityKey, MessageId, PeerTag,
     agent::{Delivery, Path},
-    signal::{CandidateKind, Refusal},
+    signal::{CandidateKind, LeaveReason, Refusal},
 };
 
 /// A datagram to send from the member's one socket.
@@ -130,6 +130,8 @@ pub enum ServerEvent {
     Refused(Refusal),
     /// The rendezvous showed another key than the one expected. Final.
     WrongKey,
+    /// The rendezvous has taken the member's seat away. Final.
+    PutOut(LeaveReason),
     /// There is no session with the rendezvous.
     Lost {
         /// Why, in words.

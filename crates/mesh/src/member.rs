@@ -8,7 +8,7 @@ use bytes::Bytes;
 use identity::ChannelSecret;
 use link::{Kind, LinkId};
 use wire::{
-    IdentityKey, PeerTag,
+    IdentityKey, MemberSlot, PeerTag,
     agent::{Delivery, Path, PeerStatus},
     datagram::{self, Protocol},
     signal::{Candidate, Card, ToServer},
@@ -38,6 +38,8 @@ pub struct Mesh {
     pub(crate) paths: punch::Agent,
     pub(crate) signalling: State,
     pub(crate) retry: Retry,
+    /// Our own seat.
+    pub(crate) slot: Option<MemberSlot>,
     pub(crate) peers: BTreeMap<PeerTag, Peer>,
     pub(crate) links: HashMap<LinkId, PeerTag>,
     pub(crate) next_tag: u32,
@@ -71,6 +73,7 @@ impl Mesh {
             paths,
             signalling: State::Waiting { until: now },
             retry: Retry::default(),
+            slot: None,
             peers: BTreeMap::new(),
             links: HashMap::new(),
             next_tag: 1,
@@ -126,7 +129,7 @@ impl Mesh {
         if let Some(peer) = self.peers.get(&tag) {
             self.blocked.insert(peer.key);
         }
-        self.remove_peer(tag, "is blocked", now);
+        self.remove_peer(tag, "its key is not the one known", now);
         self.settle(now);
     }
 

@@ -94,6 +94,7 @@ impl Mesh {
             self.signalling = State::Joined { link };
         }
         self.retry.succeeded();
+        self.slot = Some(joined.slot);
         self.events.push_back(Event::Server(ServerEvent::Joined {
             observed: joined.observed,
             name: joined.name,
@@ -107,7 +108,7 @@ impl Mesh {
         }
         let unknown: Vec<_> = self.peers.values().filter(|p| p.slot.is_none() && !p.secure).map(|p| p.tag).collect();
         for tag in unknown {
-            self.remove_peer(tag, "is no longer in the channel", now);
+            self.remove_peer(tag, "the rendezvous no longer knows it", now);
         }
     }
 
@@ -127,7 +128,7 @@ impl Mesh {
                 self.paths.add_candidates(tag, &candidates, now);
             }
             Some((tag, _)) => {
-                self.remove_peer(tag, "has started anew", now);
+                self.remove_peer(tag, "started anew", now);
                 self.add_peer(member, &card, &candidates, now);
             }
             None => self.add_peer(member, &card, &candidates, now),
@@ -240,10 +241,10 @@ impl Mesh {
         let was_secure = std::mem::take(&mut peer.secure);
         let has_left = matches!(reason, CloseReason::Remote { code: CLOSE_LEFT, .. });
         if was_secure && has_left {
-            return self.remove_peer(tag, "left", now);
+            return self.remove_peer(tag, "said goodbye", now);
         }
         if peer.slot.is_none() {
-            return self.remove_peer(tag, &format!("is gone: {reason}"), now);
+            return self.remove_peer(tag, &reason.to_string(), now);
         }
         peer.reopen_at = Some(now + REOPEN_GAP);
         if was_secure {
@@ -258,18 +259,35 @@ impl Mesh {
     }
 
     fn member_left(&mut self, slot: MemberSlot, why: LeaveReason, now: Instant) {
+        if self.slot == Some(slot) {
+            return self.put_out(why);
+        }
         let Some(peer) = self.peers.values_mut().find(|peer| peer.slot == Some(slot)) else { return };
         let tag = peer.tag;
         peer.slot = None;
         let why = match why {
-            LeaveReason::Left => "left",
-            LeaveReason::ChannelDeleted => "is gone: the channel was deleted",
-            LeaveReason::Replaced => "has joined from elsewhere",
+            LeaveReason::Left => "said goodbye",
+            LeaveReason::ChannelDeleted => "the channel was deleted",
+            LeaveReason::Replaced => "joined from elsewhere",
             // Only the rendezvous has lost it; a session that works says more.
             LeaveReason::Expired if peer.secure => return,
-            LeaveReason::Expired => "is gone: the rendezvous no longer hears it",
+            LeaveReason::Expired => "the rendezvous no longer hears it",
         };
         self.remove_peer(tag, why, now);
+    }
+
+    /// The rendezvous has taken our own seat away.
+    fn put_out(&mut self, why: LeaveReason) {
+        self.slot = None;
+        match why {
+            // Joining again would put the other one out in turn, for ever.
+            LeaveReason::Replaced | LeaveReason::ChannelDeleted => {
+                self.signalling = State::Ended;
+                self.events.push_back(Event::Server(ServerEvent::PutOut(why)));
+            }
+            // The session ends next; then we ask again.
+            LeaveReason::Left | LeaveReason::Expired => {}
+        }
     }
 
     pub(crate) fn remove_peer(&mut self, tag: PeerTag, why: &str, now: Instant) {

@@ -11,7 +11,7 @@ use wire::{
     MessageId,
     agent::{Delivery, Path, Peers},
     peer::Keeper,
-    signal::{CandidateKind, Refusal},
+    signal::{CandidateKind, LeaveReason, Refusal},
 };
 use world::{Node, RTT, World};
 
@@ -161,7 +161,7 @@ fn who_leaves_is_gone_for_the_others_at_once() {
     world.lab.run_for(RTT);
 
     let left = world.member("alice").told.last().map(|(_, event)| event.clone());
-    assert!(matches!(&left, Some(Event::Left { name, why, .. }) if name == "bob" && why == "left"), "{left:?}");
+    assert!(matches!(&left, Some(Event::Left { name, why, .. }) if name == "bob" && why == "said goodbye"), "{left:?}");
 }
 
 #[test]
@@ -205,6 +205,22 @@ fn a_member_that_starts_anew_takes_its_old_seat() {
 
     assert!(world.run_until_secure(&["alice", "bob"], SOON));
     assert_eq!(world.member("alice").mesh.peers().count(), 1);
+}
+
+#[test]
+fn of_two_that_join_with_one_key_the_later_stays() {
+    let mut world = called(Kind::Port, Kind::Port);
+    world.home("carol", Kind::Port);
+    world.join_with("carol", |config| {
+        config.identity = world::identity("bob");
+        config.name = "bob".into();
+    });
+
+    world.lab.run_for(SOON);
+
+    let put_out = |event: &Event| matches!(event, Event::Server(ServerEvent::PutOut(LeaveReason::Replaced)));
+    assert!(world.member("bob").when(put_out).is_some(), "{:?}", world.member("bob").told);
+    assert_eq!(world.member("carol").told.iter().filter(|(_, event)| is_joined(event)).count(), 1);
 }
 
 #[test]

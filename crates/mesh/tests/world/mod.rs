@@ -232,7 +232,7 @@ impl World {
         let addresses = self.lab.net.addresses(host).to_vec();
         let host_candidate = |ip: IpAddr| Candidate { addr: SocketAddr::new(ip, PORT), kind: CandidateKind::Host };
         let mut config = Config {
-            identity: Identity::from_seed(&key_seed(who)),
+            identity: identity(who),
             channel: "lobby".into(),
             name: who.into(),
             server: server_addr(),
@@ -297,6 +297,11 @@ pub(crate) fn server_addr() -> SocketAddr {
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
+}
+
+/// A person's key.
+pub(crate) fn identity(who: &str) -> Identity {
+    Identity::from_seed(&key_seed(who))
 }
 
 fn key_seed(who: &str) -> [u8; 32] {
