@@ -256,7 +256,7 @@ mod tests {
         let name = || "alice".to_owned();
         let rows = [
             (Entry::Joined { name: name() }, "* alice has joined"),
-            (Entry::Left { name: name(), why: "left".into() }, "* alice has left (left)"),
+            (Entry::Left { name: name(), why: "said goodbye".into() }, "* alice has left (said goodbye)"),
             (
                 Entry::Connected { name: name(), path: Path::Direct, addr, rtt_us: Some(37_600) },
                 "* alice is connected: direct, 203.0.113.7:40112, 38 ms",
