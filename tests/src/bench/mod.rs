@@ -3,15 +3,19 @@
 //! Each bench runs the programs in a lab with known delays, and adds [`row`]s to a [`Sheet`]. A time is a median of ten
 //! runs or more. What can't be measured here, for want of a program or of namespaces, is a row without a value.
 
+mod edges;
 mod figures;
 mod member;
 mod paths;
+mod pesq;
 mod program;
 mod row;
+mod sound;
 mod stage;
+mod talk;
 mod usage;
 
-use std::io::Write;
+use std::{io::Write, path::PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -22,6 +26,19 @@ pub use row::{Bound, Row, Rows, Sheet};
 pub enum Bench {
     /// How fast members find each other
     Paths,
+    /// How late and how well they hear each other, and what that costs
+    Sound,
+}
+
+/// How to measure.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Options {
+    /// Also a call of ten minutes with loss and jitter
+    #[arg(long)]
+    pub long: bool,
+    /// Leave recordings, events and logs of all talks in this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
 }
 
 impl Bench {
@@ -29,9 +46,10 @@ impl Bench {
     ///
     /// # Errors
     /// If the programs do not do what is measured.
-    pub fn run(self, sheet: &mut Sheet, _long: bool) -> Result<()> {
+    pub fn run(self, options: &Options, sheet: &mut Sheet) -> Result<()> {
         match self {
             Self::Paths => paths::run(&mut sheet.of("paths")).context("paths"),
+            Self::Sound => sound::run(options, &mut sheet.of("sound")).context("sound"),
         }
     }
 }

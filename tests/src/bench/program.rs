@@ -130,7 +130,7 @@ impl Program {
     }
 
     /// The end of what it has said on stderr.
-    fn last_words(&self) -> String {
+    pub(super) fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         log.lines().last().map_or(String::new(), |line| format!(": {line}"))
     }

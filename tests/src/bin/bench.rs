@@ -18,7 +18,7 @@ mod cli {
     use clap::{Parser, ValueEnum};
     use edge::{Exit, WithExit};
     use tests::{
-        bench::{Bench, Sheet},
+        bench::{Bench, Options, Sheet},
         lab::sandbox,
     };
 
@@ -34,9 +34,8 @@ mod cli {
         /// What to measure [default: all]
         #[arg(value_enum)]
         benches: Vec<Bench>,
-        /// Also a call of ten minutes with loss and jitter
-        #[arg(long)]
-        long: bool,
+        #[command(flatten)]
+        options: Options,
         #[command(flatten)]
         common: edge::Common,
     }
@@ -63,7 +62,7 @@ mod cli {
         let benches = Bench::value_variants().iter();
         let wanted = benches.filter(|bench| args.benches.is_empty() || args.benches.contains(bench));
         for bench in wanted {
-            bench.run(sheet, args.long)?;
+            bench.run(&args.options, sheet)?;
         }
         Ok(())
     }

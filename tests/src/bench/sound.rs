@@ -1,0 +1,197 @@
+//! How late and how well people hear each other, and what that costs.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    Options, edges,
+    figures::{largest, mean, median},
+    pesq::Pesq,
+    row::{Bound, Rows},
+    stage::{ONE_WAY_MS, Stage},
+    talk::{Finished, Talk},
+    usage::Pid,
+};
+use crate::{
+    report::{Hearing, Sound},
+    speech::{RATE, Utterance, speak},
+};
+
+/// Voices of espeak-ng.
+const VOICES: [&str; 3] = ["en-us+f3", "en-gb", "en-gb-scotland+f2"];
+const SENTENCES: &str = "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background. \
+    It is easy to tell the depth of a well. These days a chicken leg is a rare dish. Rice is often served in round bowls. \
+    The juice of lemons makes fine punch. The box was thrown beside the parked truck. The hogs were fed chopped corn and garbage. \
+    Four hours of steady work faced us. A large size in stockings is hard to sell.";
+/// How long everybody talks.
+const SECONDS: f64 = 24.0;
+/// PESQ is made for about that much at a time.
+const EXCERPT: usize = 8;
+/// As audio-pipe has them if nothing else is said.
+const FRAME_MS: f64 = 10.0;
+const LOOK_AHEAD_MS: f64 = 6.5;
+
+/// Runs the bench.
+pub(super) fn run(options: &Options, rows: &mut Rows<'_>) -> Result<()> {
+    let stage = Stage::apart("sound-", &["A", "B", "C"], "")?;
+    let pesq = Pesq::find();
+    if pesq.is_none() {
+        super::progress("PESQ is missing, so it is skipped: scripts/setup bench installs it");
+    }
+    let bench = Bench { stage, options, speeches: speeches(SECONDS)?, pesq };
+    bench.clean(rows).context("a call without loss")?;
+    for percent in [2, 5] {
+        bench.lossy(percent, rows).with_context(|| format!("a call with {percent} % loss"))?;
+    }
+    bench.cost(rows).context("a call of three")
+}
+
+/// What each of three says, from the first sample to the last.
+pub(super) fn speeches(seconds: f64) -> Result<Vec<Vec<f32>>> {
+    let speech = |voice: &&str| {
+        let utterance = Utterance { at: 0.0, text: SENTENCES.to_owned() };
+        let samples = speak(voice, &[utterance], seconds)?;
+        Ok(edges::trimmed(&Sound { rate: RATE, samples, start_unix_ns: 0 }).samples)
+    };
+    VOICES.iter().map(speech).collect()
+}
+
+struct Bench<'a> {
+    stage: Stage,
+    options: &'a Options,
+    speeches: Vec<Vec<f32>>,
+    pesq: Option<Pesq>,
+}
+
+impl Bench<'_> {
+    fn talk(&self, channel: &str, people: usize) -> Result<Talk> {
+        super::progress(&format!("{people} people talk: {channel}"));
+        Talk::begin(&self.stage, self.options, channel, &self.speeches[..people])
+    }
+
+    fn clean(&self, rows: &mut Rows<'_>) -> Result<()> {
+        let finished = self.talk("clean", 2)?.finish()?;
+        let heard = heard(&finished)?;
+        let delays: Vec<f64> = heard.iter().flat_map(|heard| heard.delays()).collect();
+        ensure!(delays.len() >= 10, "there is too little speech to measure a delay");
+        let least = FRAME_MS + LOOK_AHEAD_MS + ONE_WAY_MS;
+        rows.add("mouth to ear", median(&delays), "ms", Bound::AtMost(least + 30.0));
+        rows.tell("mouth to ear, worst second", largest(&delays), "ms");
+        rows.add("PESQ-WB without loss", self.score(&heard)?, "MOS", Bound::AtLeast(4.0));
+        for (edge, name) in ["start", "end"].into_iter().enumerate() {
+            let missing: Vec<f64> =
+                heard.iter().map(|heard| edges::missing(&heard.said, &heard.received)[edge]).collect();
+            // Envelopes are compared to a frame: what a codec smears is no less.
+            rows.add(format!("missing at the {name} of a talk"), largest(&missing), "ms", Bound::AtMost(FRAME_MS));
+        }
+        rows.tell("missing anywhere", largest(&heard.iter().map(|heard| heard.missing_ms).collect::<Vec<_>>()), "ms");
+        rows.tell("concealed without loss", concealed(&finished), "%");
+        Ok(())
+    }
+
+    fn lossy(&self, percent: u8, rows: &mut Rows<'_>) -> Result<()> {
+        // Every packet between the two goes over one wire with loss, either way.
+        self.stage.lab.wire("A", &format!("loss={percent}%").parse()?)?;
+        let finished = self.talk(&format!("loss-{percent}"), 2)?.finish()?;
+        self.stage.lab.wire("A", &"loss=0%".parse()?)?;
+        let heard = heard(&finished)?;
+        rows.tell(format!("PESQ-WB at {percent} % loss"), self.score(&heard)?, "MOS");
+        let delays: Vec<f64> = heard.iter().flat_map(|heard| heard.delays()).collect();
+        rows.tell(format!("mouth to ear at {percent} % loss"), median(&delays), "ms");
+        rows.tell(format!("concealed at {percent} % loss"), concealed(&finished), "%");
+        Ok(())
+    }
+
+    fn cost(&self, rows: &mut Rows<'_>) -> Result<()> {
+        let talk = self.talk("three", 3)?;
+        let (from, to) = (Duration::from_secs(1), Duration::from_secs_f64(SECONDS - 3.0));
+        talk.wait_until(from);
+        let processes = talk.processes()?;
+        let before = cpu_times(&processes)?;
+        talk.wait_until(to);
+        let after = cpu_times(&processes)?;
+        drop(talk.finish()?);
+        let share = |program: usize| {
+            let shares =
+                before.iter().zip(&after).map(|(before, after)| after[program].saturating_sub(before[program]));
+            let shares: Vec<f64> = shares.map(|ran| 100.0 * ran.as_secs_f64() / (to - from).as_secs_f64()).collect();
+            mean(&shares)
+        };
+        let (puncher, audio_pipe) = (share(0), share(1));
+        let both = puncher.zip(audio_pipe).map(|(puncher, audio_pipe)| puncher + audio_pipe);
+        rows.add("CPU of a member in a call of three", both, "%", Bound::Below(6.0));
+        rows.tell("  of that puncher", puncher, "%");
+        rows.tell("  of that audio-pipe", audio_pipe, "%");
+        Ok(())
+    }
+
+    /// The mean over excerpts of what everybody heard.
+    fn score(&self, heard: &[Heard]) -> Result<Option<f64>> {
+        let Some(pesq) = &self.pesq else { return Ok(None) };
+        let pairs: Vec<_> = heard.iter().flat_map(excerpts).collect();
+        Ok(mean(&pesq.scores(&pairs)?))
+    }
+}
+
+/// The share of what was played that was made up, in percent.
+pub(super) fn concealed(finished: &Finished) -> Option<f64> {
+    let (made_up, played) =
+        finished.figures.iter().fold((0.0, 0.0), |sum, of| (sum.0 + of.concealed_ms, sum.1 + of.played_ms));
+    (played > 0.0).then(|| 100.0 * made_up / played)
+}
+
+/// What one heard of another.
+pub(super) struct Heard {
+    pub(super) said: Sound,
+    /// As it came, moved back as a whole to when it was said.
+    pub(super) received: Sound,
+    seconds: Vec<f64>,
+    missing_ms: f64,
+}
+
+impl Heard {
+    /// From mouth to ear, second by second.
+    pub(super) fn delays(&self) -> impl Iterator<Item = f64> {
+        self.seconds.iter().copied()
+    }
+
+    fn compare(said: &Sound, heard: &Sound) -> Result<Self> {
+        let hearing = Hearing::compare(said, heard);
+        let delay_ms = hearing.delay_ms.context("nothing was heard")?;
+        let delay = (delay_ms * f64::from(said.rate) / 1000.0).round() as i64;
+        let samples = heard.piece(delay - heard.offset_from(said), said.samples.len());
+        Ok(Self {
+            received: Sound { samples, ..said.clone() },
+            said: said.clone(),
+            seconds: hearing.seconds.iter().filter_map(|second| second.delay_ms).collect(),
+            missing_ms: hearing.missing_ms as f64,
+        })
+    }
+}
+
+/// Everybody with everybody else.
+fn heard(finished: &Finished) -> Result<Vec<Heard>> {
+    let members = &finished.call.members;
+    let mut all = Vec::new();
+    for listener in members {
+        for (name, sound) in &listener.heard {
+            let speaker = members.iter().find(|member| member.name == *name).context("a stranger was heard")?;
+            let what = || format!("what {} heard of {name}", listener.name);
+            all.push(Heard::compare(&speaker.said, sound).with_context(what)?);
+        }
+    }
+    ensure!(all.len() == members.len() * (members.len() - 1), "not everybody heard everybody");
+    Ok(all)
+}
+
+fn excerpts(heard: &Heard) -> impl Iterator<Item = (Sound, Sound)> {
+    let len = heard.said.samples_of(EXCERPT * 1000);
+    let cut = |sound: &Sound, samples: &[f32]| Sound { samples: samples.to_vec(), ..sound.clone() };
+    let pairs = heard.said.samples.chunks_exact(len).zip(heard.received.samples.chunks_exact(len));
+    pairs.map(move |(said, received)| (cut(&heard.said, said), cut(&heard.received, received)))
+}
+
+fn cpu_times(processes: &[[Pid; 2]]) -> Result<Vec<[Duration; 2]>> {
+    processes.iter().map(|[puncher, audio_pipe]| Ok([puncher.cpu_time()?, audio_pipe.cpu_time()?])).collect()
+}
