@@ -12,8 +12,8 @@
 //! Every sample that waits for the rest of its block is late by that much: pull short blocks (the device's period, 2.5
 //! or 5 ms) and pull them as late as the device allows.
 //!
-//! Nothing here reads a clock, decodes (that is behind [`Decode`]), or opens a device. After its first seconds a
-//! speaker allocates nothing. Whatever a peer sends, memory stays bounded and nothing panics: what makes no sense is
+//! Nothing here reads a clock, decodes (that is behind [`Decode`]), or opens a device. Once warm, a speaker allocates
+//! nothing. Whatever a peer sends, memory stays bounded and nothing panics: what makes no sense is
 //! counted in [`Stats`] and dropped.
 
 mod arrivals;

@@ -74,6 +74,8 @@ pub(crate) struct Playout<D> {
     frame: usize,
     late_run: u32,
     is_resampling: bool,
+    /// Samples that were made up, and not taken back before they were heard.
+    made_up: u64,
     /// Samples to play before sound is stretched again; before it is shortened again.
     rest: i64,
     calm: i64,
@@ -97,6 +99,7 @@ impl<D: Decode> Playout<D> {
             frame: PIECE,
             late_run: 0,
             is_resampling: false,
+            made_up: 0,
             rest: 0,
             calm: 0,
             wasted: 0,
@@ -175,6 +178,8 @@ impl<D: Decode> Playout<D> {
         self.rest -= out.len() as i64;
         self.calm -= out.len() as i64;
         self.counts.played += out.len() as u64;
+        let heard = self.made_up.saturating_sub(self.missed.min(self.pcm.ahead()) as u64);
+        self.counts.concealed = heard.max(self.counts.concealed);
         if self.state == State::Silent && short > 0 {
             self.pcm.truncate(usize::MAX);
         }
@@ -253,7 +258,7 @@ impl<D: Decode> Playout<D> {
         let unheard = self.missed.min(self.pcm.ahead()).min(overdue as usize);
         self.pcm.truncate(unheard);
         self.missed -= unheard;
-        self.counts.concealed -= unheard as u64;
+        self.made_up -= unheard as u64;
         self.end -= unheard as i64;
         let overdue = overdue - unheard as i64;
         let ahead = self.pcm.ahead() as i64;
@@ -294,7 +299,7 @@ impl<D: Decode> Playout<D> {
         let out = self.pcm.append(len);
         if self.decoder.decode_fec(self.store.opus(frame.seq), out).is_err() {
             conceal_all(&mut self.decoder, out);
-            self.counts.concealed += gap as u64;
+            self.made_up += gap as u64;
         } else {
             self.counts.from_next += 1;
         }
@@ -319,7 +324,7 @@ impl<D: Decode> Playout<D> {
         self.missed += len;
         self.end += len as i64;
         self.calm = CALM;
-        self.counts.concealed += len as u64;
+        self.made_up += len as u64;
     }
 
     fn fall_silent(&mut self) {
@@ -332,7 +337,7 @@ impl<D: Decode> Playout<D> {
         if self.decoder.decode(self.store.opus(seq), out).is_err() {
             conceal_all(&mut self.decoder, out);
             self.counts.undecodable += 1;
-            self.counts.concealed += len as u64;
+            self.made_up += len as u64;
         }
     }
 

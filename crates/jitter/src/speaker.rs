@@ -162,7 +162,7 @@ impl<D: Decode> Speaker<D> {
             let ratio = self.drift.rate().map(|rate| 1.0 + rate + settling(delay, moment.goal()));
             silent &= !self.playout.pull(part, &moment, ratio);
         }
-        Pulled { silent, concealed: self.playout.counts.concealed.saturating_sub(concealed) as usize }
+        Pulled { silent, concealed: (self.playout.counts.concealed - concealed) as usize }
     }
 
     /// What to tell the sender of the time since the last report.
@@ -173,7 +173,7 @@ impl<D: Decode> Speaker<D> {
         self.stats.lost += u64::from(lost);
         let counts = self.playout.counts;
         let late = (counts.late - self.reported.late).min(u64::from(u32::MAX)) as u32;
-        let concealed = counts.concealed.saturating_sub(self.reported.concealed) * 1000 / u64::from(SAMPLE_RATE);
+        let concealed = (counts.concealed - self.reported.concealed) * 1000 / u64::from(SAMPLE_RATE);
         self.reported = counts;
         let expected = interval.received + lost;
         Report {
