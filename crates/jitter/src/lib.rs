@@ -12,6 +12,45 @@
 //! Every sample that waits for the rest of its block is late by that much: pull short blocks (the device's period, 2.5
 //! or 5 ms) and pull them as late as the device allows.
 //!
+//! ```
+//! use jitter::{Config, Decode, Mixer, Undecodable};
+//! use wire::{PeerTag, voice::{Flags, Frame, MediaTime, Voice}};
+//!
+//! struct Beep; // in place of Opus
+//!
+//! impl Decode for Beep {
+//!     fn decode(&mut self, _opus: &[u8], out: &mut [f32]) -> Result<usize, Undecodable> {
+//!         out.fill(0.5);
+//!         Ok(out.len())
+//!     }
+//!     fn decode_fec(&mut self, _next: &[u8], _out: &mut [f32]) -> Result<usize, Undecodable> {
+//!         Err(Undecodable)
+//!     }
+//!     fn conceal(&mut self, out: &mut [f32]) {
+//!         out.fill(0.25);
+//!     }
+//!     fn reset(&mut self) {}
+//! }
+//!
+//! let now = std::time::Instant::now();
+//! let mut mixer = Mixer::new(Config { start: std::time::Duration::ZERO, ..Config::default() }, || Beep);
+//! let frame = Voice::Frame(Frame {
+//!     stream: 0,
+//!     seq: 0,
+//!     time: MediaTime(0),
+//!     flags: Flags::TALKSPURT_START,
+//!     level: 20,
+//!     opus: &[8 << 3, 0], // 10 ms
+//!     copies: Vec::new(),
+//! });
+//! mixer.push(PeerTag(1), &frame.to_bytes(), now)?;
+//!
+//! let mut block = [0.0; 240];
+//! let mixed = mixer.pull(&mut block, now + std::time::Duration::from_millis(5));
+//! assert_eq!((mixed.speakers, block), (1, [0.5; 240]));
+//! # Ok::<(), wire::DecodeError>(())
+//! ```
+//!
 //! Nothing here reads a clock, decodes (that is behind [`Decode`]), or opens a device. Once warm, a speaker allocates
 //! nothing. Whatever a peer sends, memory stays bounded and nothing panics: what makes no sense is
 //! counted in [`Stats`] and dropped.
