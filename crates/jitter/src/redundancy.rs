@@ -3,25 +3,38 @@ use std::time::{Duration, Instant};
 use wire::voice::Report;
 
 /// A remedy is taken when it was needed for this long ...
-const WORSE_FOR: Duration = Duration::from_secs(2);
+const WORSE_FOR: Duration = Duration::from_secs(1);
 /// ... and given up when a weaker one would have done for this long.
 const BETTER_FOR: Duration = Duration::from_secs(10);
 /// Reports are averaged over about this many: 2 s.
 const REPORTS: f32 = 10.0;
 /// Delay variation this far above its lowest is a queue that fills.
 const QUEUE_MS: f32 = 60.0;
+/// Less loss than this, in percent, is not heard.
+const UNHEARD: f32 = 0.3;
+/// From this loss on, one copy is too often lost as well.
+const HEAVY: f32 = 7.0;
+/// From this mean length on, gaps are no coincidence.
+const BURSTS: f32 = 1.6;
 
 /// What a sender does for one receiver against loss.
+///
+/// A copy has to come from beyond the gap that it fills, and the receiver waits that long for it, so scattered loss
+/// wants near copies and bursts want far ones. The encoder's own remedy (LBRR) is coarser and takes bits from every
+/// frame for every receiver: with 10 ms frames of 40 kb/s it costs 0.3 of PESQ where nothing is lost, and wherever
+/// copies are sent the sound is worse with it than without, whatever the loss (2 to 20 %, gaps of 1 to 5 frames).
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Remedy {
-    /// Only what the encoder puts into each packet (LBRR).
+    /// No copies.
     #[default]
     None,
-    /// A copy of the frame two before.
+    /// A copy of the frame before, against single losses.
     Light,
-    /// A copy of the frame three before: it survives longer gaps.
-    Strong,
-    /// Copies of two and four before.
+    /// Copies of the two frames before, against many losses.
+    Dense,
+    /// A copy of a frame further back, against gaps.
+    Wide,
+    /// Copies of two frames further back, against many gaps.
     Full,
 }
 
@@ -30,39 +43,40 @@ impl Remedy {
     pub fn copies(self) -> &'static [u8] {
         match self {
             Self::None => &[],
-            Self::Light => &[2],
-            Self::Strong => &[3],
-            Self::Full => &[2, 4],
+            Self::Light => &[1],
+            Self::Dense => &[1, 2],
+            Self::Wide => &[4],
+            Self::Full => &[3, 6],
         }
     }
 
-    /// The loss in percent that the encoder should be told to prepare for.
+    /// The loss in percent that the encoder should be told to prepare for if something was lost.
     pub fn expected_loss(self) -> u8 {
         match self {
-            Self::None | Self::Light => 5,
-            Self::Strong => 15,
-            Self::Full => 25,
+            Self::None => 5,
+            Self::Light | Self::Dense | Self::Wide | Self::Full => 0,
         }
     }
 
     fn against(loss_percent: f32, burst: f32) -> Self {
-        match loss_percent {
-            loss if loss < 1.0 => Self::None,
-            loss if loss > 20.0 || burst > 4.0 => Self::Full,
-            loss if loss > 5.0 || burst >= 2.0 => Self::Strong,
-            _ => Self::Light,
+        match (loss_percent >= HEAVY, burst >= BURSTS) {
+            _ if loss_percent < UNHEARD => Self::None,
+            (false, false) => Self::Light,
+            (true, false) => Self::Dense,
+            (false, true) => Self::Wide,
+            (true, true) => Self::Full,
         }
     }
 }
 
 /// Chooses the remedy for one receiver from its reports: soon when it gets worse, slowly when it gets better.
 ///
-/// The encoder is one for all receivers: give it the greatest [`Remedy::expected_loss`] of all.
+/// The encoder is one for all receivers: give it the greatest [`Remedy::expected_loss`] of those that lose something.
 #[derive(Clone, Debug, Default)]
 pub struct Redundancy {
     remedy: Remedy,
     loss: f32,
-    burst: f32,
+    burst: Option<f32>,
     jitter: f32,
     calm_jitter: Option<f32>,
     /// Since when a stronger or a weaker remedy has been the right one.
@@ -79,7 +93,7 @@ impl Redundancy {
     /// Takes a report that the receiver sent.
     pub fn handle_report(&mut self, report: &Report, now: Instant) {
         self.average(report);
-        let right = Remedy::against(self.loss, self.burst);
+        let right = Remedy::against(self.loss, self.burst.unwrap_or(1.0));
         if right > self.remedy {
             self.weaker_since = None;
             let since = *self.stronger_since.get_or_insert(now);
@@ -104,14 +118,15 @@ impl Redundancy {
 
     /// Whether loss comes with rising delay: the path is full, so send less before sending copies.
     pub fn is_congested(&self) -> bool {
-        self.loss >= 1.0 && self.calm_jitter.is_some_and(|calm| self.jitter > calm + QUEUE_MS)
+        self.loss >= UNHEARD && self.calm_jitter.is_some_and(|calm| self.jitter > calm + QUEUE_MS)
     }
 
     fn average(&mut self, report: &Report) {
         let towards = |average: &mut f32, value: f32| *average += (value - *average) / REPORTS;
         towards(&mut self.loss, f32::from(report.loss_permille.min(1000)) / 10.0);
         if report.loss_permille > 0 {
-            towards(&mut self.burst, f32::from(report.burst_tenths) / 10.0);
+            let burst = f32::from(report.burst_tenths) / 10.0;
+            towards(self.burst.get_or_insert(burst), burst);
         }
         let jitter = f32::from(report.jitter_ms);
         let calm = self.calm_jitter.get_or_insert(jitter);
@@ -149,11 +164,11 @@ mod tests {
     #[test]
     fn the_remedy_fits_the_loss() {
         let table = [
-            (5, 10, Remedy::None),
+            (2, 10, Remedy::None),
             (30, 10, Remedy::Light),
-            (30, 30, Remedy::Strong),
-            (100, 10, Remedy::Strong),
-            (300, 10, Remedy::Full),
+            (30, 30, Remedy::Wide),
+            (100, 11, Remedy::Dense),
+            (300, 14, Remedy::Dense),
             (100, 60, Remedy::Full),
         ];
         for (loss, burst, remedy) in table {
@@ -164,11 +179,20 @@ mod tests {
     #[test]
     fn it_comes_soon_and_goes_slowly() {
         let mut receiver = Receiver::new();
-        assert_eq!(receiver.after(2, 100, 10, 10), Remedy::None);
-        assert!(receiver.after(3, 100, 10, 10) > Remedy::None);
-        assert_eq!(receiver.after(9, 100, 10, 10), Remedy::Strong);
-        assert_eq!(receiver.after(10, 0, 0, 10), Remedy::Strong);
+        assert_eq!(receiver.after(1, 100, 11, 10), Remedy::None);
+        assert!(receiver.after(1, 100, 11, 10) > Remedy::None);
+        assert_eq!(receiver.after(9, 100, 11, 10), Remedy::Dense);
+        assert_eq!(receiver.after(10, 0, 0, 10), Remedy::Dense);
         assert_eq!(receiver.after(30, 0, 0, 10), Remedy::None);
+    }
+
+    #[test]
+    fn a_single_loss_changes_nothing() {
+        let mut receiver = Receiver::new();
+        receiver
+            .policy
+            .handle_report(&Report { loss_permille: 50, burst_tenths: 10, ..Report::default() }, receiver.now);
+        assert_eq!(receiver.after(10, 0, 0, 10), Remedy::None);
     }
 
     #[test]
