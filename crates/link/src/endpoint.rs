@@ -1,17 +1,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant, SystemTime},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
 use identity::Identity;
 use quinn_proto::{
-    ClientConfig, ConnectionHandle, DatagramEvent, Endpoint as Quic, Incoming, ServerConfig, TimeSource,
+    ClientConfig, ConnectionHandle, DatagramEvent, Endpoint as Quic, EndpointEvent, Incoming, ServerConfig, TimeSource,
     Transmit as QuicTransmit, crypto::rustls::QuicServerConfig,
 };
 use wire::{IdentityKey, datagram::MAX_DATAGRAM};
@@ -20,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::{
     ConnectError, Event, Kind, LinkId, SendError, Stats,
     census::{Census, Standing},
+    clock::Clock,
     early_exporter::EarlyExporter,
     ids::Ids,
     proof::{Known, Proofs},
@@ -106,7 +104,7 @@ impl Endpoint {
     /// An endpoint without links.
     pub fn new(config: Config<'_>, now: Instant) -> Self {
         let tls = Tls::new(config.identity);
-        let clock = Arc::new(Clock { start: now, millis: AtomicU64::new(0) });
+        let clock = Clock::new(now);
         let server = (config.accept != Accept::None)
             .then(|| server_config(tls.server(Kind::Signal, None, None), Kind::Signal, &clock));
         let ids = Ids::new(config.seed);
@@ -142,9 +140,17 @@ impl Endpoint {
         self.expected.insert(at, Known { key, proof_key });
     }
 
-    /// Takes back an announcement; links that it has led to stay.
+    /// Takes back an announcement. Links that it has led to stay; who has yet to prove something is forgotten, so that
+    /// it can begin anew under another announcement.
     pub fn unexpect(&mut self, at: SocketAddr) {
         self.expected.remove(&at);
+        let is_pending = |session: &Session| session.incoming && session.is_pending() && session.remote == at;
+        let pending: Vec<_> = self.sessions.values().filter(|session| is_pending(session)).map(|s| s.id).collect();
+        for id in pending {
+            if let Some(session) = self.forget(id) {
+                self.quic.handle_event(session.handle, EndpointEvent::drained());
+            }
+        }
     }
 
     /// Opens a link. With `expect`, only to the side with that key; without, [`Event::Connected`] tells the key. A peer
@@ -343,18 +349,23 @@ impl Endpoint {
             }
             session.poll(&mut self.events, now);
         }
+        if is_drained {
+            self.forget(id);
+            return;
+        }
         if session.incoming {
-            let standing = if is_drained { Standing::Closed } else { session.standing() };
-            self.census.note(id, session.remote.ip(), standing);
+            self.census.note(id, session.remote.ip(), session.standing());
         }
         let due = session.poll_timeout();
-        if is_drained {
-            self.by_handle.remove(&session.handle);
-            self.sessions.remove(&id);
-            self.set_timer(id, None);
-        } else {
-            self.set_timer(id, due);
-        }
+        self.set_timer(id, due);
+    }
+
+    fn forget(&mut self, id: LinkId) -> Option<Session> {
+        let session = self.sessions.remove(&id)?;
+        self.census.note(id, session.remote.ip(), Standing::Closed);
+        self.by_handle.remove(&session.handle);
+        self.set_timer(id, None);
+        Some(session)
     }
 
     fn set_timer(&mut self, id: LinkId, due: Option<Instant>) {
@@ -468,23 +479,4 @@ fn server_config(tls: Arc<QuicServerConfig>, kind: Kind, clock: &Arc<Clock>) -> 
         .incoming_buffer_size(0)
         .incoming_buffer_size_total(0);
     Arc::new(config)
-}
-
-/// The time since the endpoint began, as Retry tokens want it.
-struct Clock {
-    start: Instant,
-    millis: AtomicU64,
-}
-
-impl Clock {
-    fn set(&self, now: Instant) {
-        let millis = now.saturating_duration_since(self.start).as_millis() as u64;
-        self.millis.store(millis, Ordering::Relaxed);
-    }
-}
-
-impl TimeSource for Clock {
-    fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_millis(self.millis.load(Ordering::Relaxed))
-    }
 }

@@ -49,6 +49,7 @@
 
 mod bulk;
 mod census;
+mod clock;
 mod early_exporter;
 mod echo;
 mod endpoint;

@@ -76,6 +76,25 @@ fn an_attempt_from_an_unexpected_address_gets_silence() {
     }
 }
 
+/// An attempt that came too early, under the announcement before, must not stand in its own way.
+#[test]
+fn an_attempt_is_taken_up_anew_under_another_announcement() {
+    let people = people(2);
+    let (first, from) = (first_flight(Kind::Peer), "[fd00::1:1]:1");
+    let mut net = Net::new(1);
+    let host = net.endpoint(&people[1], Accept::Peer, Link::of(DELAY));
+    let expect = |endpoint: &mut link::Endpoint| endpoint.expect(from.parse().unwrap(), people[0].key(), SECRET.into());
+    net.with(host, |endpoint, _| expect(endpoint));
+    assert!(answers(&mut net, host, from, &first));
+    net.with(host, |endpoint, _| {
+        endpoint.unexpect(from.parse().unwrap());
+        assert!(endpoint.is_idle());
+        expect(endpoint);
+    });
+    assert!(answers(&mut net, host, from, &first));
+    assert_eq!(net.node(host).sent, [1200, 1200]);
+}
+
 #[test]
 fn an_expected_address_may_open_a_peer_link_and_nothing_else() {
     let people = people(2);
