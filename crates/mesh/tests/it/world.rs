@@ -7,7 +7,7 @@ use std::{
 };
 
 use identity::Identity;
-use link::{Endpoint, LinkId};
+use link::{CloseReason, Endpoint, LinkId, SendError};
 use mesh::{Config, Event, Mesh, Secret};
 use netsim::{HostId, Kind, Lab, Link, Outgoing, Rng, Segment, Stack};
 use registry::{ConnId, Limits, Output, Registry};
@@ -45,7 +45,9 @@ impl Server {
     fn new(now: Instant) -> Self {
         let identity = Identity::from_seed(&[200; 32]);
         let config = link::Config { identity: &identity, seed: [201; 32], accept: link::Accept::Signal };
-        let registry = registry::Config { server_key: identity.key(), adhoc: true, limits: Limits::default(), seed: 1 };
+        // A session's own timeout is short enough.
+        let limits = Limits { presence: Duration::MAX / 4, ..Limits::default() };
+        let registry = registry::Config { server_key: identity.key(), adhoc: true, limits, seed: 1 };
         Self { endpoint: Endpoint::new(config, now), registry: Registry::new(registry) }
     }
 
@@ -63,14 +65,17 @@ impl Server {
                     self.registry.handle_message(conn, message, now);
                 }
                 link::Event::Moved(addr) => self.registry.handle_moved(conn, addr, now),
-                link::Event::Closed(_) => self.registry.handle_closed(conn, now),
+                link::Event::Closed(CloseReason::Remote { .. }) => self.registry.handle_closed(conn, now),
+                link::Event::Closed(_) => self.registry.handle_lost(conn, now),
                 _ => {}
             }
         }
         while let Some(output) = self.registry.poll_output() {
             match output {
                 Output::Send { conn, message } => {
-                    self.endpoint.send_message(LinkId(conn.0), 0, &wire::encode(&message)).expect("room for a message");
+                    let sent = self.endpoint.send_message(LinkId(conn.0), 0, &wire::encode(&message));
+                    // The registry may hear of a session's end a little later.
+                    assert!(matches!(sent, Ok(()) | Err(SendError::NotOpen)), "{sent:?}");
                 }
                 Output::Close { conn, why } => self.endpoint.close(LinkId(conn.0), why.code(), "closed", now),
             }
@@ -156,7 +161,7 @@ pub(crate) struct World {
     homes: u8,
     starts: u8,
     rng: Rng,
-    loss: f64,
+    link: Link,
 }
 
 impl World {
@@ -165,12 +170,17 @@ impl World {
     }
 
     pub(crate) fn with_loss(seed: u64, loss: f64) -> Self {
+        Self::over(seed, Link::of(RTT / 4).losing(loss))
+    }
+
+    /// A world where everybody, the rendezvous too, is at the end of such a link.
+    pub(crate) fn over(seed: u64, link: Link) -> Self {
         let mut lab = Lab::new(seed);
         let server = lab.net.add_host(Segment::INTERNET, &[ip(SERVER)]);
-        lab.net.set_link(server, Link::of(RTT / 4).losing(loss));
+        lab.net.set_link(server, link);
         let now = lab.now();
         lab.install(server, Node::Server(Box::new(Server::new(now))));
-        Self { lab, server, hosts: BTreeMap::new(), homes: 0, starts: 0, rng: Rng::new(seed), loss }
+        Self { lab, server, hosts: BTreeMap::new(), homes: 0, starts: 0, rng: Rng::new(seed), link }
     }
 
     /// A home of its own for a person, behind a router of this kind.
@@ -178,7 +188,7 @@ impl World {
         self.homes += 1;
         let outside: IpAddr = [203, 0, 113, self.homes].into();
         let router = self.lab.net.add_router(Segment::INTERNET, &[outside], kind.nat());
-        self.lab.net.set_uplink(router, Link::of(RTT / 4).losing(self.loss));
+        self.lab.net.set_uplink(router, self.link);
         self.in_home(who, router.inside());
         router.inside()
     }
@@ -195,7 +205,7 @@ impl World {
     pub(crate) fn public(&mut self, who: &'static str) -> HostId {
         self.homes += 1;
         let host = self.lab.net.add_host(Segment::INTERNET, &[[203, 0, 113, self.homes].into()]);
-        self.lab.net.set_link(host, Link::of(RTT / 4).losing(self.loss));
+        self.lab.net.set_link(host, self.link);
         self.hosts.insert(who, host);
         host
     }
@@ -212,6 +222,14 @@ impl World {
             _ => None,
         });
         observed.expect("the member has joined")
+    }
+
+    /// The rendezvous says good-bye to everybody.
+    pub(crate) fn close_server(&mut self) {
+        self.lab.with(self.server, |node, now| match node {
+            Node::Server(server) => server.close(now),
+            Node::Member(_) => unreachable!("the server is no member"),
+        });
     }
 
     /// A rendezvous with the same key and no memory.

@@ -1,0 +1,5 @@
+//! Whole members on a virtual internet.
+
+mod calls;
+mod sweep;
+mod world;
