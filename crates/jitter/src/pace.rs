@@ -4,8 +4,9 @@ use crate::{SAMPLE_RATE, lowest::Lowest};
 
 /// A pull that is this much later than the last one continues nothing.
 const BREAK: i64 = SAMPLE_RATE as i64 / 10;
-/// When this many pulls in a row are late by more than half a block, the loudspeaker has gone on without the sound.
-const SKIPPED: u32 = 8;
+/// When all pulls are late by more than half a block for as long as this many blocks take, the loudspeaker has gone on
+/// without the sound; a shorter while is made up for by pulls in a hurry.
+const SKIPPED: i64 = 8;
 
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -13,13 +14,13 @@ pub(crate) struct Pace {
     last: Option<i64>,
     lowest: Lowest,
     block: f32,
-    late: u32,
+    late_since: Option<i64>,
     least_late: i64,
 }
 
 impl Pace {
     pub(crate) fn new() -> Self {
-        Self { pulled: 0, last: None, lowest: Lowest::new(1), block: 0.0, late: 0, least_late: 0 }
+        Self { pulled: 0, last: None, lowest: Lowest::new(1), block: 0.0, late_since: None, least_late: 0 }
     }
 
     /// Samples are asked for at `now`. Tells by how much that is later than the count of samples says.
@@ -40,14 +41,14 @@ impl Pace {
     fn follow_skip(&mut self, now: i64) {
         let late = self.lowest.value().map_or(0, |lowest| now - self.pulled - lowest);
         if late <= self.block() / 2 {
-            self.late = 0;
+            self.late_since = None;
             return;
         }
-        self.least_late = if self.late == 0 { late } else { late.min(self.least_late) };
-        self.late += 1;
-        if self.late >= SKIPPED {
+        self.least_late = if self.late_since.is_none() { late } else { late.min(self.least_late) };
+        let since = *self.late_since.get_or_insert(now);
+        if now - since >= SKIPPED * self.block() {
             self.pulled += self.least_late;
-            self.late = 0;
+            self.late_since = None;
         }
     }
 
@@ -87,6 +88,18 @@ mod tests {
         pace.note(480, 48_000);
 
         assert_eq!(pace.next(), 48_480);
+    }
+
+    #[test]
+    fn a_pause_that_is_made_up_for_changes_nothing() {
+        let mut pace = Pace::new();
+        let mut behind = Vec::new();
+        for pull in 0..100i64 {
+            let due = pull * 480;
+            behind.push(pace.note(480, if (50..58).contains(&pull) { due.max(58 * 480) } else { due }));
+        }
+
+        assert_eq!((pace.next(), behind.last()), (100 * 480, Some(&0)));
     }
 
     #[test]
