@@ -85,6 +85,9 @@ impl Store {
 
     /// The latest time at which a frame begins.
     pub(crate) fn newest_time(&self) -> Option<i64> {
+        if self.used == 0 {
+            return None;
+        }
         self.slots.iter().filter(|slot| slot.is_used).map(|slot| slot.head.time).max()
     }
 
