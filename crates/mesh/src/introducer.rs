@@ -11,7 +11,7 @@ use link::{CloseReason, LinkId};
 use registry::{ChannelName, ChannelRecord, ConnId, Limits, Output, Registry};
 use wire::signal::{self, ChannelKind, ToServer};
 
-use crate::{Mesh, Secret, roster::SIGNAL_LANE};
+use crate::{Mesh, Secret, signalling::SIGNAL_LANE};
 
 /// The member's own session.
 const SELF: ConnId = ConnId(0);

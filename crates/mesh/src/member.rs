@@ -19,13 +19,8 @@ use crate::{
     deliveries::Deliveries,
     introducer::Introducer,
     peer::{self, Peer},
-    signalling::{CONNECT_TIMEOUT, Retry, State},
+    signalling::{CLOSE_LEFT, CONNECT_TIMEOUT, Retry, State},
 };
-
-/// Application close code of a session whose end is meant: the other side has left.
-pub(crate) const CLOSE_LEFT: u32 = 0;
-/// Application close code of a session that makes room for another with the same peer.
-pub(crate) const CLOSE_REPLACED: u32 = 1;
 
 /// One member of a channel; see the crate's description.
 pub struct Mesh {

@@ -14,13 +14,10 @@ use wire::{
 
 use crate::{
     Event, Mesh, Secret, ServerEvent,
-    member::{CLOSE_LEFT, CLOSE_REPLACED},
     peer::{self, Peer},
-    signalling::{CONNECT_TIMEOUT, State},
+    signalling::{CLOSE_LEFT, CLOSE_REPLACED, CONNECT_TIMEOUT, SIGNAL_LANE, State},
 };
 
-/// The lane of all signalling messages.
-pub(crate) const SIGNAL_LANE: u8 = 0;
 /// A session that broke is opened again after this.
 const REOPEN_GAP: Duration = Duration::from_millis(500);
 /// Peers one member talks with; more than any channel has.

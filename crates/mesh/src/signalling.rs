@@ -4,6 +4,13 @@ use std::time::{Duration, Instant};
 
 use link::LinkId;
 
+/// The lane of all signalling messages.
+pub(crate) const SIGNAL_LANE: u8 = 0;
+/// Application close code of a session whose end is meant: the other side has left.
+pub(crate) const CLOSE_LEFT: u32 = 0;
+/// Application close code of a session that makes room for another with the same peer.
+pub(crate) const CLOSE_REPLACED: u32 = 1;
+
 /// An attempt that has not led to a session by then has failed.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Waits between attempts: short at first, because most losses are a restart; then rare.
