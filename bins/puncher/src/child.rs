@@ -9,12 +9,16 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use edge::{Exit, WithExit};
 use mio::{Interest, Registry, Token};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, Signal, kill_process},
+};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 /// Signals as something that the loop can wait for.
@@ -41,6 +45,15 @@ impl Signals {
         let mut wake = mio::net::UnixStream::from_std(wake);
         registry.register(&mut wake, Self::TOKEN, Interest::READABLE).context("watch for signals")?;
         Ok(Self { wake, last })
+    }
+
+    /// Waits until a signal comes, for so long at most.
+    fn wait(&self, limit: Duration) {
+        let mut wake = [PollFd::new(&self.wake, PollFlags::IN)];
+        let limit = Timespec::try_from(limit).ok();
+        // Whatever the outcome, the caller looks again.
+        let _ = poll(&mut wake, limit.as_ref());
+        let _ = (&self.wake).read(&mut [0; 64]);
     }
 
     /// The signal that asks puncher to end, if one came.
@@ -83,21 +96,24 @@ impl Program {
     }
 
     /// Gives it the time it needs to end, which is bounded: its socket is closed already.
-    pub(crate) fn end(mut self) {
+    pub(crate) fn end(mut self, signals: &Signals) {
         self.pass_on(SIGTERM);
-        for _ in 0..GRACE_POLLS {
-            if self.child.try_wait().is_ok_and(|status| status.is_some()) {
+        let deadline = Instant::now() + GRACE;
+        // The end of a child is a signal, too.
+        while self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
                 return;
             }
-            std::thread::sleep(GRACE_POLL);
+            signals.wait(left);
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
-const GRACE_POLL: std::time::Duration = std::time::Duration::from_millis(20);
-const GRACE_POLLS: u32 = 100;
+/// How long the program may take to end.
+const GRACE: Duration = Duration::from_secs(2);
 
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));

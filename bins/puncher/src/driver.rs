@@ -227,7 +227,7 @@ impl Driver {
         }
         self.parts.agents.broadcast(&FromPuncher::Closing, self.parts.poll.registry(), |_, _| true);
         if let Some(program) = self.parts.program.take() {
-            program.end();
+            program.end(&self.parts.signals);
         }
     }
 
