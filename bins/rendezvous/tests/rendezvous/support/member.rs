@@ -133,7 +133,9 @@ impl Member {
             self.socket.set_read_timeout(Some(wait)).unwrap();
             match self.socket.recv_from(&mut buffer) {
                 Ok((length, from)) => self.endpoint.handle_datagram(from, &buffer[..length], Instant::now()),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+                }
                 Err(error) => panic!("{error}"),
             }
             self.endpoint.handle_timeout(Instant::now());
