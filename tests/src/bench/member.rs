@@ -63,8 +63,7 @@ impl Member {
         let home = Home::new();
         let server = stage.server();
         let args = ["join", channel, "--server", &server, "--name", name, "--json", "--no-input"];
-        let args: Vec<_> = args.iter().chain(more).map(|&word| word.to_owned()).collect();
-        let program = Program::start(&stage.lab, node, &home, "puncher", &args, says)?;
+        let program = Program::start(Some(stage.lab.node(node)?), &home, "puncher", &[&args, more].concat(), says)?;
         Ok(Self { program, home, events: Vec::new() })
     }
 

@@ -5,14 +5,17 @@
 
 mod edges;
 mod figures;
+mod long;
 mod member;
 mod paths;
 mod pesq;
 mod program;
 mod row;
+mod server;
 mod sound;
 mod stage;
 mod talk;
+mod text;
 mod usage;
 
 use std::{io::Write, path::PathBuf};
@@ -28,6 +31,10 @@ pub enum Bench {
     Paths,
     /// How late and how well they hear each other, and what that costs
     Sound,
+    /// What a rendezvous can do, and what it needs for that
+    Server,
+    /// How long a text takes, and whether it comes
+    Text,
 }
 
 /// How to measure.
@@ -50,6 +57,8 @@ impl Bench {
         match self {
             Self::Paths => paths::run(&mut sheet.of("paths")).context("paths"),
             Self::Sound => sound::run(options, &mut sheet.of("sound")).context("sound"),
+            Self::Server => server::run(&mut sheet.of("server")).context("server"),
+            Self::Text => text::run(&mut sheet.of("text")).context("text"),
         }
     }
 }

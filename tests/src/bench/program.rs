@@ -15,7 +15,7 @@ use rustix::process::{Signal, kill_process};
 use super::usage::Pid;
 use crate::{
     call::{Home, find},
-    lab::{Lab, SANDBOX},
+    lab::Netns,
 };
 
 /// Longer than anything takes that works.
@@ -48,15 +48,8 @@ pub(super) enum Says {
 }
 
 impl Program {
-    /// Starts one of our programs in a node of the lab, without anything in between: its start is part of what is measured.
-    pub(super) fn start(
-        lab: &Lab,
-        node: &str,
-        home: &Home,
-        program: &str,
-        args: &[String],
-        says: Says,
-    ) -> Result<Self> {
+    /// Starts one of our programs in a node of a lab, or in the sandbox itself, without anything in between: its start is part of what is measured.
+    pub(super) fn start(node: Option<&Netns>, home: &Home, program: &str, args: &[&str], says: Says) -> Result<Self> {
         let log = home.path().join(format!("{program}.stderr"));
         let mut command = home.own(program);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -65,7 +58,7 @@ impl Program {
             Says::Stderr => command.stdin(Stdio::piped()).stderr(Stdio::piped()),
         };
         let started = Instant::now();
-        let mut child = spawn(lab, node, &mut command)?;
+        let mut child = spawn(node, &mut command)?;
         let lines = match says {
             Says::Stdout => child.stdout.take().map(lines_of),
             Says::Stderr => child.stderr.take().map(lines_of),
@@ -74,11 +67,11 @@ impl Program {
     }
 
     /// Starts a program that writes what it has to say to two files.
-    pub(super) fn start_into(lab: &Lab, node: &str, command: &mut Command, out: File, log: PathBuf) -> Result<Self> {
+    pub(super) fn start_into(node: &Netns, command: &mut Command, out: File, log: PathBuf) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).stdout(out).stderr(File::create(&log).context("make a log")?);
         let started = Instant::now();
-        Ok(Self { name, child: spawn(lab, node, command)?, lines: None, log, started })
+        Ok(Self { name, child: spawn(Some(node), command)?, lines: None, log, started })
     }
 
     /// The next line.
@@ -149,10 +142,14 @@ pub(super) fn path(program: &str) -> Result<String> {
     Ok(find(program)?.to_string_lossy().into_owned())
 }
 
-fn spawn(lab: &Lab, node: &str, command: &mut Command) -> Result<Child> {
+/// Starts a program in a node, or in the sandbox itself.
+fn spawn(node: Option<&Netns>, command: &mut Command) -> Result<Child> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut spawn = || command.spawn().with_context(|| format!("start {name}"));
-    if node == SANDBOX { spawn() } else { lab.node(node)?.within(spawn) }
+    match node {
+        Some(node) => node.within(spawn),
+        None => spawn(),
+    }
 }
 
 fn lines_of(stream: impl Read + Send + 'static) -> Receiver<Line> {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::{
     Options, edges,
     figures::{largest, mean, median},
+    long,
     pesq::Pesq,
     row::{Bound, Rows},
     stage::{ONE_WAY_MS, Stage},
@@ -44,7 +45,12 @@ pub(super) fn run(options: &Options, rows: &mut Rows<'_>) -> Result<()> {
     for percent in [2, 5] {
         bench.lossy(percent, rows).with_context(|| format!("a call with {percent} % loss"))?;
     }
-    bench.cost(rows).context("a call of three")
+    bench.cost(rows).context("a call of three")?;
+    drop(bench);
+    if options.long {
+        long::run(options, rows).context("a long call")?;
+    }
+    Ok(())
 }
 
 /// What each of three says, from the first sample to the last.
@@ -86,7 +92,7 @@ impl Bench<'_> {
             rows.add(format!("missing at the {name} of a talk"), largest(&missing), "ms", Bound::AtMost(FRAME_MS));
         }
         rows.tell("missing anywhere", largest(&heard.iter().map(|heard| heard.missing_ms).collect::<Vec<_>>()), "ms");
-        rows.tell("concealed without loss", concealed(&finished), "%");
+        rows.tell("concealed without loss", finished.concealed(), "%");
         Ok(())
     }
 
@@ -99,7 +105,7 @@ impl Bench<'_> {
         rows.tell(format!("PESQ-WB at {percent} % loss"), self.score(&heard)?, "MOS");
         let delays: Vec<f64> = heard.iter().flat_map(|heard| heard.delays()).collect();
         rows.tell(format!("mouth to ear at {percent} % loss"), median(&delays), "ms");
-        rows.tell(format!("concealed at {percent} % loss"), concealed(&finished), "%");
+        rows.tell(format!("concealed at {percent} % loss"), finished.concealed(), "%");
         Ok(())
     }
 
@@ -134,13 +140,6 @@ impl Bench<'_> {
     }
 }
 
-/// The share of what was played that was made up, in percent.
-pub(super) fn concealed(finished: &Finished) -> Option<f64> {
-    let (made_up, played) =
-        finished.figures.iter().fold((0.0, 0.0), |sum, of| (sum.0 + of.concealed_ms, sum.1 + of.played_ms));
-    (played > 0.0).then(|| 100.0 * made_up / played)
-}
-
 /// What one heard of another.
 pub(super) struct Heard {
     pub(super) said: Sound,
@@ -156,7 +155,7 @@ impl Heard {
         self.seconds.iter().copied()
     }
 
-    fn compare(said: &Sound, heard: &Sound) -> Result<Self> {
+    pub(super) fn compare(said: &Sound, heard: &Sound) -> Result<Self> {
         let hearing = Hearing::compare(said, heard);
         let delay_ms = hearing.delay_ms.context("nothing was heard")?;
         let delay = (delay_ms * f64::from(said.rate) / 1000.0).round() as i64;

@@ -19,7 +19,7 @@ pub(super) const ONE_WAY_MS: f64 = RTT_MS / 2.0;
 #[derive(Debug)]
 pub(super) struct Stage {
     // First, so that it ends before its network.
-    rendezvous: Program,
+    _rendezvous: Program,
     pub(super) lab: Lab,
     _home: Home,
 }
@@ -29,11 +29,11 @@ impl Stage {
     pub(super) fn build(prefix: &str, sites: &str) -> Result<Self> {
         let lab = Lab::start(prefix, sites)?;
         let home = Home::new();
-        let args = ["--data", "data"].map(str::to_owned);
-        let mut rendezvous = Program::start(&lab, SERVER, &home, "rendezvous", &args, Says::Stdout)?;
+        let node = lab.node(SERVER)?;
+        let mut rendezvous = Program::start(Some(node), &home, "rendezvous", &["--data", "data"], Says::Stdout)?;
         let ready = rendezvous.line("ready line")?;
         ensure!(ready.text.starts_with("ready "), "the rendezvous says {}", ready.text);
-        Ok(Self { rendezvous, lab, _home: home })
+        Ok(Self { _rendezvous: rendezvous, lab, _home: home })
     }
 
     /// Sites behind port-restricted NATs, a round trip of [`RTT_MS`] from each other and from the rendezvous.
@@ -46,9 +46,5 @@ impl Stage {
     /// What members give as `--server`.
     pub(super) fn server(&self) -> String {
         Rendezvous::address()
-    }
-
-    pub(super) fn rendezvous(&self) -> &Program {
-        &self.rendezvous
     }
 }

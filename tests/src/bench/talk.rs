@@ -73,7 +73,7 @@ impl Talk {
         command.args(["--output", &file("mix.wav"), "--record-each", &file("heard")]);
         command.args(["--start-at", &format!("{:.6}", self.start.as_secs_f64())]);
         let events = File::create(folder.join("events.jsonl")).context("make a file for events")?;
-        let program = Program::start_into(&stage.lab, node, &mut command, events, folder.join("log"))?;
+        let program = Program::start_into(stage.lab.node(node)?, &mut command, events, folder.join("log"))?;
         self.programs.push(program);
         self._homes.push(home);
         Ok(())
@@ -94,9 +94,9 @@ impl Talk {
         self.programs.iter().map(pair).collect()
     }
 
-    /// Whether all members are still there.
-    pub(super) fn is_whole(&mut self) -> bool {
-        self.programs.iter_mut().all(Program::is_running)
+    /// How many members are no longer there.
+    pub(super) fn ended(&mut self) -> usize {
+        self.programs.iter_mut().filter_map(|program| (!program.is_running()).then_some(())).count()
     }
 
     /// Waits for its end, and reads what it has left.
@@ -114,17 +114,34 @@ impl Talk {
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) call: Call,
-    pub(super) figures: Vec<Speaker>,
+    figures: Vec<Speaker>,
+}
+
+impl Finished {
+    /// The share of what was played that was made up, in percent.
+    pub(super) fn concealed(&self) -> Option<f64> {
+        let sum = |of: fn(&Speaker) -> f64| self.figures.iter().map(of).sum::<f64>();
+        percent(sum(|speaker| speaker.concealed_ms), sum(|speaker| speaker.played_ms))
+    }
+
+    /// The share of frames that the network lost, in percent.
+    pub(super) fn lost(&self) -> Option<f64> {
+        let sum = |of: fn(&Speaker) -> u64| self.figures.iter().map(of).sum::<u64>() as f64;
+        percent(sum(|speaker| speaker.lost), sum(|speaker| speaker.lost + speaker.received))
+    }
+}
+
+fn percent(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then(|| 100.0 * part / whole)
 }
 
 /// What a listener counted of a speaker.
 #[derive(Clone, Debug, serde::Deserialize)]
-pub(super) struct Speaker {
-    pub(super) received: u64,
-    pub(super) lost: u64,
-    pub(super) late: u64,
-    pub(super) concealed_ms: f64,
-    pub(super) played_ms: f64,
+struct Speaker {
+    received: u64,
+    lost: u64,
+    concealed_ms: f64,
+    played_ms: f64,
 }
 
 fn figures(folder: &Path) -> Result<Vec<Speaker>> {
