@@ -201,7 +201,7 @@ pub enum Refusal {
     #[error("the name is taken in this channel; choose another")]
     NameTaken,
     /// The channel asks for a proof and there was none.
-    #[error("the channel is a {0} channel; its secret is needed to join")]
+    #[error("the channel's {0} is needed to join: give it with --{0}-file")]
     ProofNeeded(ChannelKind),
     /// The proof is not by the channel's secret.
     #[error("the password or invite is not the channel's")]
