@@ -128,3 +128,86 @@ impl Pair {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use serde_json::{Value, json};
+
+    use super::synthetic::{noise, talk};
+    use super::*;
+
+    const RATE: u32 = 16_000;
+    const START: u64 = 1_700_000_000_000_000_000;
+
+    /// Writes what a member leaves: what it said, and what it heard of the other.
+    fn leave(folder: &Path, name: &str, said: &[f32], heard: Option<(&str, &[f32])>) {
+        let heard_in = folder.join(name).join("heard");
+        fs::create_dir_all(&heard_in).unwrap();
+        wav(&folder.join(name).join("speech.wav"), said);
+        let speaker = heard.map(|(other, sound)| {
+            wav(&heard_in.join("other.wav"), sound);
+            json!({ "name": other, "file": "other.wav", "received": 98, "lost": 2 })
+        });
+        let start = json!({ "first_sample_unix_ns": START });
+        let stats = json!({ "capture": start, "playback": start, "speakers": speaker.into_iter().collect::<Vec<_>>() });
+        fs::write(heard_in.join("stats.json"), stats.to_string()).unwrap();
+        let path = json!({ "type": "path", "peer": "bob", "addr": "192.0.2.1:9", "path": "direct", "rtt_ms": 40, "since_known_ms": 41 });
+        fs::write(folder.join(name).join("events.jsonl"), format!("{path}\n{{\"type\":\"cut o")).unwrap();
+    }
+
+    fn wav(path: &Path, samples: &[f32]) {
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: RATE,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut writer = hound::WavWriter::create(path, spec).unwrap();
+        samples.iter().for_each(|sample| writer.write_sample((sample * 20_000.0) as i16).unwrap());
+        writer.finalize().unwrap();
+    }
+
+    #[test]
+    fn a_folder_becomes_a_table_an_object_and_a_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = talk(RATE, 4.0);
+        let later: Vec<f32> = std::iter::repeat_n(0.0, RATE as usize / 20).chain(said.iter().copied()).collect();
+        leave(folder.path(), "ann", &said, None);
+        leave(folder.path(), "bob", &noise(1, 4 * RATE as usize), Some(("ann", &later)));
+
+        let report = Report::of(&Call::read(folder.path()).unwrap(), folder.path().join("report.html"));
+
+        let object: Value = serde_json::to_value(&report).unwrap();
+        assert_eq!(object["members"], json!(["ann", "bob"]));
+        let [to_bob, to_ann] = [&object["pairs"][0], &object["pairs"][1]];
+        assert_eq!((&to_bob["from"], &to_bob["to"], &to_bob["heard"]), (&json!("ann"), &json!("bob"), &json!(true)));
+        assert_eq!(
+            (&to_bob["mouth_to_ear_ms"], &to_bob["loss"], &to_bob["path"]),
+            (&json!(50), &json!(0.02), &json!("direct"))
+        );
+        assert_eq!(
+            (&to_ann["heard"], &to_ann["mouth_to_ear_ms"], &to_ann["quality"]),
+            (&json!(false), &Value::Null, &Value::Null)
+        );
+        assert!(!report.all_heard());
+
+        let mut text = Vec::new();
+        table::write(&report, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("ann   bob  yes    direct  192.0.2.1:9"), "{text}");
+        assert!(text.contains("1 of 2 voices heard"), "{text}");
+
+        let page = html::page(&report);
+        assert!(["<script", "http://", "https://", "url(", "src="].iter().all(|link| !page.contains(link)));
+        assert!(page.contains("1 of 2 voices heard") && page.contains(">nothing<"));
+    }
+
+    #[test]
+    fn a_folder_without_members_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Call::read(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("no folder with an events.jsonl"), "{error}");
+    }
+}
