@@ -1,6 +1,6 @@
 //! Measurements of the real programs, held against what is promised.
 //!
-//! Each bench runs the programs in a lab with known delays, and adds [`row`]s to a [`Sheet`]. A time is a median of ten
+//! Each bench runs the programs in a lab with known delays, and adds rows to a [`Sheet`]. A time is a median of ten
 //! runs or more. What can't be measured here, for want of a program or of namespaces, is a row without a value.
 
 mod edges;

@@ -48,7 +48,8 @@ pub(super) enum Says {
 }
 
 impl Program {
-    /// Starts one of our programs in a node of a lab, or in the sandbox itself, without anything in between: its start is part of what is measured.
+    /// Starts one of our programs in a node of a lab, or in the sandbox itself, without anything in between: its start
+    /// is part of what is measured.
     pub(super) fn start(node: Option<&Netns>, home: &Home, program: &str, args: &[&str], says: Says) -> Result<Self> {
         let log = home.path().join(format!("{program}.stderr"));
         let mut command = home.own(program);
