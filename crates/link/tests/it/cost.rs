@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use link::LinkId;
@@ -45,33 +45,4 @@ fn a_voice_datagram_costs_23_bytes_and_29_with_the_confirmation_of_one_that_came
         println!("both talk every {frame:?}: mean {mean:.2} bytes, {} packets for 1000 datagrams", both.len());
         assert!(mean <= 29.5, "{mean} bytes");
     }
-}
-
-/// Not an assertion on time: run it with `--release -- --ignored --nocapture` for the figures.
-#[test]
-#[ignore = "measures"]
-#[expect(clippy::disallowed_methods, reason = "it measures real time")]
-fn what_a_datagram_costs_in_time() {
-    let mut pair = Pair::clean();
-    let b_link = pair.connect();
-    let (a_link, payload) = (pair.link, Bytes::from(vec![2; PAYLOAD]));
-    let (count, mut now, mut spent) = (20_000u32, pair.net.lab.now(), Duration::ZERO);
-    let (mut a, mut b) = (pair.net.lab.uninstall(pair.a.id).unwrap(), pair.net.lab.uninstall(pair.b.id).unwrap());
-    for _ in 0..count {
-        now += FRAME;
-        let start = Instant::now();
-        a.endpoint.handle_timeout(now);
-        b.endpoint.handle_timeout(now);
-        a.endpoint.send_datagram(a_link, payload.clone()).unwrap();
-        b.endpoint.send_datagram(b_link, payload.clone()).unwrap();
-        while let Some(out) = a.endpoint.poll_transmit(now) {
-            b.endpoint.handle_datagram(pair.a.addr, &out.payload, now);
-        }
-        while let Some(out) = b.endpoint.poll_transmit(now) {
-            a.endpoint.handle_datagram(pair.b.addr, &out.payload, now);
-        }
-        while a.endpoint.poll_event().or_else(|| b.endpoint.poll_event()).is_some() {}
-        spent += start.elapsed();
-    }
-    println!("seal, open and all around: {:?} a datagram", spent / (2 * count));
 }
