@@ -2,9 +2,9 @@
 
 /// First byte of a path check ([`crate::check`]).
 pub const CHECK: u8 = 16;
-/// First byte of a relay frame on its way to the relay (reserved).
+/// First byte of a relay frame on its way to the relay ([`crate::relay`]).
 pub const RELAY_UP: u8 = 24;
-/// First byte of a relay frame on its way from the relay (reserved).
+/// First byte of a relay frame on its way from the relay ([`crate::relay`]).
 pub const RELAY_DOWN: u8 = 25;
 
 /// No datagram that we send is longer (QUIC's and relay framing's share of the IPv6 minimum MTU).

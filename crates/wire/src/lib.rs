@@ -8,6 +8,7 @@
 //! | [`datagram`] | everybody on the one UDP socket | first byte of each datagram |
 //! | [`stun`] | any STUN client and the rendezvous | UDP, RFC 8489 |
 //! | [`check`] | two members, before they have a session | UDP, sealed by their pair keys |
+//! | [`relay`] | two members, by way of their rendezvous | UDP |
 //! | [`signal`] | a member and its rendezvous | a QUIC stream of [`frame`]s |
 //! | [`peer`] | two members | QUIC streams of [`frame`]s |
 //! | [`voice`] | two members' `audio-pipe`s | QUIC datagrams |
@@ -19,6 +20,7 @@ pub mod datagram;
 pub mod frame;
 mod ids;
 pub mod peer;
+pub mod relay;
 pub mod signal;
 pub mod stun;
 pub mod voice;

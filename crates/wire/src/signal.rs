@@ -83,6 +83,15 @@ pub struct Joined {
     pub kind: ChannelKind,
     /// Everybody else.
     pub roster: Vec<Member>,
+    /// What lets the receiver use the relay; `None` where the rendezvous relays for nobody.
+    pub relay: Option<RelayGrant>,
+}
+
+/// The right to send [`crate::relay`] frames to the other members, for as long as the signalling session lives.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RelayGrant {
+    /// Random; goes into each frame.
+    pub session: u64,
 }
 
 /// One member as the others learn of it.

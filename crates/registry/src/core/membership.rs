@@ -115,7 +115,7 @@ impl Registry {
             session.deadline = now + presence;
         }
         self.tell_others(name, slot, ToMember::MemberJoined);
-        self.send(conn, ToMember::Joined(Joined { slot, name: called.clone(), observed, kind, roster }));
+        self.send(conn, ToMember::Joined(Joined { slot, name: called.clone(), observed, kind, roster, relay: None }));
         self.report(name, kind, What::Joined { name: called, members });
     }
 
