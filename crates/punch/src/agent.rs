@@ -1,6 +1,5 @@
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -11,7 +10,10 @@ use wire::{
     signal::{Candidate, CandidateKind},
 };
 
-use crate::{Event, Ignored, Transmit, hygiene, peer::Peer, shared::Shared, window::Window};
+use crate::{
+    Event, Ignored, Transmit, Way, choice::best_relayed, hygiene, path::State, peer::Peer, shared::Shared,
+    window::Window,
+};
 
 /// Windows of removed peers that are kept, so that their old checks stay refused if they come back with the same keys.
 const MAX_RETIRED: usize = 64;
@@ -28,13 +30,13 @@ pub struct Agent {
 /// A path as it is now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Route {
-    /// Where to send.
-    pub addr: SocketAddr,
-    /// How the address was found.
+    /// How to send.
+    pub way: Way,
+    /// How the way was found.
     pub kind: CandidateKind,
     /// Smoothed round trip, once measured.
     pub rtt: Option<Duration>,
-    /// Whether traffic should go by other ways too.
+    /// Whether traffic should go by [`Agent::spare`] too.
     pub doubtful: bool,
 }
 
@@ -67,6 +69,23 @@ impl Agent {
         self.drive(now);
     }
 
+    /// Somebody relays to a peer: the rendezvous, or another member. The way is taken at once if there is no other, and
+    /// given up for the first direct one.
+    pub fn add_relay(&mut self, peer: PeerTag, way: Way, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.add_relay(way, now, &mut self.shared);
+        }
+        self.drive(now);
+    }
+
+    /// Nobody relays to a peer this way any more.
+    pub fn remove_relay(&mut self, peer: PeerTag, way: Way, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.remove_relay(way, now, &mut self.shared);
+        }
+        self.drive(now);
+    }
+
     /// Forgets a peer.
     pub fn remove_peer(&mut self, peer: PeerTag) {
         let Some(gone) = self.peers.remove(&peer) else { return };
@@ -92,12 +111,12 @@ impl Agent {
         self.drive(now);
     }
 
-    /// Takes a datagram whose first byte says that it is a check.
+    /// Takes a datagram whose first byte says that it is a check, and the way that it came.
     ///
     /// # Errors
     /// [`Ignored`] says why it was of no use; nobody is answered.
-    pub fn handle_input(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) -> Result<PeerTag, Ignored> {
-        let from = hygiene::normal(from);
+    pub fn handle_input(&mut self, from: Way, datagram: &[u8], now: Instant) -> Result<PeerTag, Ignored> {
+        let from = normal(from);
         let (header, ..) = Header::split(datagram).ok_or(Ignored::NoCheck)?;
         let sharers = self.by_tag.get(&header.tag).ok_or(Ignored::Stranger)?;
         let opened = sharers.iter().find_map(|tag| Some((*tag, self.peers.get(tag)?.keys.open(datagram)?)));
@@ -111,17 +130,17 @@ impl Agent {
         Ok(tag)
     }
 
-    /// Notes that an authentic packet of the session with a peer came from this address.
-    pub fn note_received(&mut self, peer: PeerTag, from: SocketAddr, now: Instant) {
+    /// Notes that an authentic packet of the session with a peer came this way.
+    pub fn note_received(&mut self, peer: PeerTag, from: Way, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.note_received(hygiene::normal(from), now, &mut self.shared);
+            peer.note_received(normal(from), now, &mut self.shared);
         }
     }
 
-    /// Notes that a packet of the session went to a peer's [`Self::route`], or to its [`Self::best_guess`].
-    pub fn note_sent(&mut self, peer: PeerTag, now: Instant) {
+    /// Notes that a packet of the session went to a peer, by its [`Self::route`] or its [`Self::best_guess`].
+    pub fn note_sent(&mut self, peer: PeerTag, way: Way, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.note_sent(now, &mut self.shared);
+            peer.note_sent(way, now, &mut self.shared);
         }
     }
 
@@ -157,34 +176,41 @@ impl Agent {
         ticks.chain(next_ping).min()
     }
 
-    /// Whose packets this address carries; only addresses that passed an authenticated check carry any.
-    pub fn peer_at(&self, addr: SocketAddr) -> Option<PeerTag> {
-        self.shared.owner(hygiene::normal(addr))
+    /// Whose packets come this direct way; only ways that passed an authenticated check carry any.
+    pub fn peer_at(&self, from: Way) -> Option<PeerTag> {
+        self.shared.owner(normal(from))
     }
 
-    /// Where to send to a peer: its best usable path.
-    pub fn route(&self, peer: PeerTag) -> Option<SocketAddr> {
+    /// How to send to a peer: its best usable path.
+    pub fn route(&self, peer: PeerTag) -> Option<Way> {
         self.peers.get(&peer)?.route(&self.shared)
     }
 
-    /// The candidate that most probably works, for those who can't wait for a [`Self::route`].
-    pub fn best_guess(&self, peer: PeerTag) -> Option<SocketAddr> {
+    /// The candidate that most probably works, for those who can't wait for a direct [`Self::route`].
+    pub fn best_guess(&self, peer: PeerTag) -> Option<Way> {
         self.peers.get(&peer)?.best_guess(&self.shared)
+    }
+
+    /// A relayed way beside the [`Self::route`], for what can't wait until it is clear whether that works.
+    pub fn spare(&self, peer: PeerTag) -> Option<Way> {
+        let peer = self.peers.get(&peer)?;
+        best_relayed(&peer.paths, peer.selected).map(|path| path.way)
     }
 
     /// What there is to tell of the path to a peer.
     pub fn path(&self, peer: PeerTag) -> Option<Route> {
         let peer = self.peers.get(&peer)?;
         let path = peer.selected_path()?;
-        Some(Route { addr: path.addr, kind: path.kind, rtt: path.rtt, doubtful: peer.doubt.is_some() })
+        let doubtful = peer.suspected || peer.doubt.is_some() || path.is_direct() && path.state != State::Confirmed;
+        Some(Route { way: path.way, kind: path.kind, rtt: path.rtt, doubtful })
     }
 
     fn drive(&mut self, now: Instant) {
         for peer in self.peers.values_mut() {
             peer.tick(now, &mut self.shared);
         }
-        while let Some((tag, addr, turn)) = self.next_ping(now) {
-            let sent = self.peers.get_mut(&tag).is_some_and(|peer| peer.send_due_ping(addr, now, &mut self.shared));
+        while let Some((tag, way, turn)) = self.next_ping(now) {
+            let sent = self.peers.get_mut(&tag).is_some_and(|peer| peer.send_due_ping(way, now, &mut self.shared));
             if sent {
                 self.shared.pacer.take(turn, now);
             }
@@ -192,16 +218,24 @@ impl Agent {
     }
 
     /// The ping whose turn it is: first pings before repetitions, best candidates before others, all peers alike.
-    fn next_ping(&self, now: Instant) -> Option<(PeerTag, SocketAddr, Instant)> {
+    fn next_ping(&self, now: Instant) -> Option<(PeerTag, Way, Instant)> {
         let all = self.peers.values().flat_map(|peer| peer.paths.iter().map(move |path| (peer, path)));
         let due = all.filter_map(|(peer, path)| Some((peer.ping_due(path).filter(|due| *due <= now)?, peer, path)));
         let (due, peer, path) = due.min_by_key(|(due, _, path)| (path.precedence(), *due))?;
         let turn = self.shared.pacer.turn(due);
-        (turn <= now).then_some((peer.tag, path.addr, turn))
+        (turn <= now).then_some((peer.tag, path.way, turn))
     }
 
     fn take_retired(&mut self, tags: (u32, u32)) -> Option<Window> {
         let index = self.retired.iter().position(|(known, _)| *known == tags)?;
         self.retired.remove(index).map(|(_, window)| window)
+    }
+}
+
+/// The one spelling of a way.
+fn normal(way: Way) -> Way {
+    match way {
+        Way::Direct { socket, addr } => Way::Direct { socket, addr: hygiene::normal(addr) },
+        relayed => relayed,
     }
 }

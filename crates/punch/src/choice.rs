@@ -1,11 +1,19 @@
 //! Which of a peer's paths carries the traffic. Each side chooses for itself; the two directions may differ.
+//!
+//! A direct path is taken before any relayed one, whatever the round trips. Paths are compared with their like only: what
+//! leads from one sort to the other is the end of a search, or the loss of a path.
 
 use std::time::{Duration, Instant};
 
-use crate::path::{Path, State};
+use crate::{
+    Way,
+    path::{Path, State},
+};
 
 /// An IPv6 path may be this much slower and still be taken: no NAT on it forgets us.
 const V6_BONUS: Duration = Duration::from_millis(3);
+/// Another member may be this much slower than the rendezvous and still relay.
+const MEMBER_BONUS: Duration = Duration::from_millis(30);
 /// A path has to be this much faster before traffic moves to it.
 const HYSTERESIS: Duration = Duration::from_millis(5);
 /// A path that is asked and says nothing for two round trips and a little has failed, within these bounds.
@@ -20,7 +28,7 @@ pub(crate) fn better<'a>(paths: &'a [Path], current: &Path, now: Instant) -> Opt
         return rescuers(paths, current).min_by_key(|path| score(path));
     }
     let answers = |path: &&Path| silent_at(path).is_none_or(|at| now < at);
-    let best = fastest(paths.iter().filter(|path| path.addr != current.addr).filter(answers), now)?;
+    let best = fastest(alike(paths, current).filter(answers), now)?;
     let moves = current.state != State::Confirmed || score(best) + HYSTERESIS.as_micros() as i64 <= score(current);
     moves.then_some(best)
 }
@@ -39,9 +47,21 @@ pub(crate) fn silent_at(path: &Path) -> Option<Instant> {
 
 /// Paths that have answered since the current one should have.
 fn rescuers<'a>(paths: &'a [Path], current: &Path) -> impl Iterator<Item = &'a Path> {
-    let (addr, asked) = (current.addr, current.unheard);
-    let confirmed = paths.iter().filter(move |path| path.addr != addr && path.state == State::Confirmed);
+    let asked = current.unheard;
+    let confirmed = alike(paths, current).filter(|path| path.state == State::Confirmed);
     confirmed.filter(move |path| asked.is_some() && path.answered > asked)
+}
+
+/// Other paths that are direct if this one is, and relayed if it is.
+pub(crate) fn alike<'a>(paths: &'a [Path], current: &Path) -> impl Iterator<Item = &'a Path> {
+    let (way, is_direct) = (current.way, current.is_direct());
+    paths.iter().filter(move |path| path.way != way && path.is_direct() == is_direct)
+}
+
+/// The best of the relayed ways that work, but for one.
+pub(crate) fn best_relayed(paths: &[Path], but: Option<Way>) -> Option<&Path> {
+    let works = |path: &&Path| !path.is_direct() && path.state != State::Untried && Some(path.way) != but;
+    paths.iter().filter(works).min_by_key(|path| (path.unheard.is_some(), score(path)))
 }
 
 /// The fastest path that has proved itself lately.
@@ -52,7 +72,11 @@ pub(crate) fn fastest<'a>(paths: impl Iterator<Item = &'a Path>, now: Instant) -
 
 /// Smoothed round trip in microseconds, with the bonus.
 fn score(path: &Path) -> i64 {
-    let bonus = if path.addr.is_ipv6() { V6_BONUS } else { Duration::ZERO };
+    let bonus = match path.way {
+        Way::Direct { addr, .. } if addr.is_ipv6() => V6_BONUS,
+        Way::Member(_) => MEMBER_BONUS,
+        Way::Direct { .. } | Way::Server => Duration::ZERO,
+    };
     path.rtt.map_or(i64::MAX / 2, |rtt| rtt.as_micros() as i64 - bonus.as_micros() as i64)
 }
 
@@ -66,7 +90,7 @@ mod tests {
     const V6: &str = "[2001:db8::7]:9";
 
     fn confirmed(addr: &str, rtt_ms: u64) -> Path {
-        let mut path = Path::new(addr.parse().unwrap(), CandidateKind::Host);
+        let mut path = Path::new(Way::to(addr.parse().unwrap()), CandidateKind::Host);
         path.state = State::Confirmed;
         path.note_ping(0, netsim::epoch());
         path.note_pong(0, netsim::epoch() + Duration::from_millis(rtt_ms));

@@ -1,37 +1,39 @@
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, time::Duration};
 
 use wire::{PeerTag, signal::CandidateKind};
 
-use crate::Refused;
+use crate::{Refused, Way};
 
 /// A datagram to send.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Transmit {
-    /// Where to.
-    pub to: SocketAddr,
+    /// How, and where to.
+    pub way: Way,
     /// What it carries.
     pub payload: Vec<u8>,
+    /// The hops that it may take (IP_TTL, IPV6_UNICAST_HOPS); `None` is the system's default.
+    pub ttl: Option<u8>,
 }
 
-/// Something that the caller wants to know. `addr` is always the address that [`crate::Agent::route`] names from then on.
+/// Something that the caller wants to know. `way` is always the one that [`crate::Agent::route`] names from then on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
     /// There is a path: both ends have sent on it and the peer's packet came. Traffic may flow.
     Usable {
         /// To whom.
         peer: PeerTag,
-        /// Where.
-        addr: SocketAddr,
-        /// How the address was found.
+        /// How.
+        way: Way,
+        /// How the way was found.
         kind: CandidateKind,
     },
     /// The path is proved in both directions; also the end of a doubt.
     Confirmed {
         /// To whom.
         peer: PeerTag,
-        /// Where.
-        addr: SocketAddr,
-        /// How the address was found.
+        /// How.
+        way: Way,
+        /// How the way was found.
         kind: CandidateKind,
         /// Round trip.
         rtt: Duration,
@@ -42,9 +44,9 @@ pub enum Event {
     Switched {
         /// To whom.
         peer: PeerTag,
-        /// Where.
-        addr: SocketAddr,
-        /// How the address was found.
+        /// How.
+        way: Way,
+        /// How the way was found.
         kind: CandidateKind,
         /// Round trip.
         rtt: Duration,
@@ -61,7 +63,7 @@ pub enum Event {
         /// What was noticed.
         why: LostReason,
     },
-    /// A whole volley found no path. The search goes on, ever more rarely; told once in a search.
+    /// A whole volley found no direct path. The search goes on, ever more rarely; told once in a search.
     Unreachable {
         /// To whom.
         peer: PeerTag,

@@ -27,12 +27,14 @@
 //! [`Agent::route`], and tells the agent about both ([`Agent::note_received`], [`Agent::note_sent`]), because traffic is
 //! the best sign of life. After each call it drains [`Agent::poll_transmit`] and [`Agent::poll_event`].
 //!
-//! What it does not do: gather candidates, predict ports, open more sockets, relay. Those bring more addresses
-//! ([`Agent::add_candidates`]) or another way to send while [`Agent::route`] is `None` or [`Route::doubtful`].
+//! Who relays to a peer is another [`Way`] ([`Agent::add_relay`]): checks measure it like any path, traffic takes it as long
+//! as there is no direct one, and beside a direct one that is [`Route::doubtful`] ([`Agent::spare`]).
+//!
+//! What it does not do: gather candidates, predict ports, open more sockets, forward anything for others.
 //!
 //! ```
 //! use identity::{ChannelSecret, Identity};
-//! use punch::{Agent, Event};
+//! use punch::{Agent, Event, Way};
 //! use wire::{PeerTag, RunId, signal::{Candidate, CandidateKind}};
 //!
 //! let secret = ChannelSecret::open(&Identity::from_seed(&[0; 32]).key(), "lobby");
@@ -46,16 +48,16 @@
 //! right.add_peer(PeerTag(1), secret.pair_keys(bob, alice), &listed(alice_at), now);
 //! for _ in 0..3 {
 //!     while let Some(out) = left.poll_transmit() {
-//!         right.handle_input(alice_at, &out.payload, now)?;
+//!         right.handle_input(Way::to(alice_at), &out.payload, now)?;
 //!     }
 //!     while let Some(out) = right.poll_transmit() {
-//!         left.handle_input(bob_at, &out.payload, now)?;
+//!         left.handle_input(Way::to(bob_at), &out.payload, now)?;
 //!     }
 //! }
 //!
-//! assert_eq!(left.route(PeerTag(1)), Some(bob_at));
-//! assert!(matches!(left.poll_event(), Some(Event::Usable { addr, .. }) if addr == bob_at));
-//! assert!(matches!(left.poll_event(), Some(Event::Confirmed { addr, .. }) if addr == bob_at));
+//! assert_eq!(left.route(PeerTag(1)), Some(Way::to(bob_at)));
+//! assert!(matches!(left.poll_event(), Some(Event::Usable { way, .. }) if way == Way::to(bob_at)));
+//! assert!(matches!(left.poll_event(), Some(Event::Confirmed { way, .. }) if way == Way::to(bob_at)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -67,11 +69,14 @@ mod ledger;
 mod pace;
 mod path;
 mod peer;
+mod relayed;
 mod schedule;
 mod search;
 mod shared;
+mod way;
 mod window;
 
 pub use agent::{Agent, Route};
 pub use event::{Event, Ignored, LostReason, NoPath, Transmit};
 pub use hygiene::Refused;
+pub use way::{SocketId, Way};

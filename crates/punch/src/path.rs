@@ -1,23 +1,22 @@
 use std::{
     collections::VecDeque,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use wire::signal::CandidateKind;
+
+use crate::Way;
 
 /// Pings of one path that may still be answered.
 const MAX_PINGS: usize = 16;
 /// A ping that arrives brings our next one forward, unless the last one is this young.
 const TRIGGER_GAP: Duration = Duration::from_millis(5);
 
-/// One address at which a peer may be, and all that is known of it.
-///
-/// A path is named by the remote address, because there is one local socket. With more sockets it would be named by the
-/// pair, as RFC 8445's candidate pairs are.
+/// One way to a peer, and all that is known of it.
 #[derive(Debug)]
 pub(crate) struct Path {
-    pub(crate) addr: SocketAddr,
+    pub(crate) way: Way,
     pub(crate) kind: CandidateKind,
     pub(crate) rank: Rank,
     pub(crate) state: State,
@@ -51,24 +50,25 @@ pub(crate) enum Rank {
     Mapped,
     Host,
     ByHand,
+    Relayed,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum State {
     /// Nothing is known.
     Untried,
-    /// The peer listed the address, we sent there, and an authentic packet came from there.
+    /// The peer listed the address, we sent there, and an authentic packet came from there; or who relays says that it does.
     Usable,
     /// A ping was answered.
     Confirmed,
 }
 
 impl Path {
-    pub(crate) fn new(addr: SocketAddr, kind: CandidateKind) -> Self {
+    pub(crate) fn new(way: Way, kind: CandidateKind) -> Self {
         Self {
-            addr,
+            way,
             kind,
-            rank: Rank::of(addr, kind),
+            rank: Rank::of(way, kind),
             state: State::Untried,
             rtt: None,
             heard: None,
@@ -88,12 +88,17 @@ impl Path {
     /// The peer lists an address that was found otherwise before: it keeps its state.
     pub(crate) fn relabel(&mut self, kind: CandidateKind) {
         self.kind = kind;
-        self.rank = Rank::of(self.addr, kind);
+        self.rank = Rank::of(self.way, kind);
     }
 
     /// Whether the peer itself named the address.
     pub(crate) fn is_listed(&self) -> bool {
-        self.kind != CandidateKind::PeerReflexive
+        !matches!(self.kind, CandidateKind::PeerReflexive | CandidateKind::Relayed)
+    }
+
+    /// Whether nobody relays.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.way.is_direct()
     }
 
     /// Pings by this plan from now on.
@@ -163,15 +168,16 @@ impl Path {
 
     /// Nothing is known of the path any more, except that it exists.
     pub(crate) fn forget(&mut self) {
-        *self = Self { plan: self.plan, step: self.step, due: self.due, ..Self::new(self.addr, self.kind) };
+        *self = Self { plan: self.plan, step: self.step, due: self.due, ..Self::new(self.way, self.kind) };
     }
 }
 
 impl Rank {
-    pub(crate) fn of(addr: SocketAddr, kind: CandidateKind) -> Self {
-        match (kind, addr.ip()) {
+    pub(crate) fn of(way: Way, kind: CandidateKind) -> Self {
+        match (kind, way.addr().map(|addr| addr.ip())) {
+            (CandidateKind::Relayed, _) | (_, None) => Self::Relayed,
             (CandidateKind::ServerReflexive | CandidateKind::PeerReflexive, _) => Self::Observed,
-            (CandidateKind::Host, IpAddr::V6(ip)) if !ip.is_unique_local() => Self::HostV6,
+            (CandidateKind::Host, Some(IpAddr::V6(ip))) if !ip.is_unique_local() => Self::HostV6,
             (CandidateKind::Mapped, _) => Self::Mapped,
             (CandidateKind::Host, _) => Self::Host,
             (CandidateKind::Advertised, _) => Self::ByHand,
@@ -185,7 +191,7 @@ mod tests {
     use crate::schedule::{PINGS_BESIDE, VOLLEY};
 
     fn path() -> Path {
-        Path::new("203.0.113.7:9".parse().unwrap(), CandidateKind::ServerReflexive)
+        Path::new(Way::to("203.0.113.7:9".parse().unwrap()), CandidateKind::ServerReflexive)
     }
 
     fn run(path: &mut Path) -> Vec<Duration> {

@@ -10,7 +10,7 @@ use wire::{
 };
 
 use crate::{
-    Event, Ignored,
+    Event, Ignored, Way,
     choice::better,
     hygiene,
     pace::Limiter,
@@ -35,16 +35,18 @@ pub(crate) struct Peer {
     pub(crate) window: Window,
     pub(crate) paths: Vec<Path>,
     /// What carries the traffic.
-    pub(crate) selected: Option<SocketAddr>,
+    pub(crate) selected: Option<Way>,
     /// What is kept open beside it.
-    pub(crate) backup: Option<SocketAddr>,
+    pub(crate) backup: Option<Way>,
     /// Where the last packet came from that was no answer.
-    source: Option<SocketAddr>,
+    source: Option<Way>,
     compared: Option<Instant>,
-    /// There is one as long as no path is known to work.
+    /// There is one as long as no direct path is known to work.
     pub(crate) search: Option<Search>,
     /// Since when the selected path has been in doubt.
     pub(crate) doubt: Option<Instant>,
+    /// Whether the selected path owes an answer: traffic goes by other ways, too, until it comes.
+    pub(crate) suspected: bool,
     /// When a session packet last went or came.
     pub(crate) traffic: Option<Instant>,
     /// The first session packet sent since anything came from the peer.
@@ -65,6 +67,7 @@ impl Peer {
             compared: None,
             search: Some(Search::new(now)),
             doubt: None,
+            suspected: false,
             traffic: None,
             unheard: None,
             pongs: Limiter::new(PONG_GAP, PONG_BURST),
@@ -76,20 +79,21 @@ impl Peer {
         let listed = self.acceptable(candidates, shared.allow_loopback);
         let mut added = false;
         for (addr, kind) in &listed {
-            if let Some(path) = self.paths.iter_mut().find(|path| path.addr == *addr && path.is_listed()) {
+            let way = Way::to(*addr);
+            if let Some(path) = self.paths.iter_mut().find(|path| path.way == way && path.is_listed()) {
                 path.relabel(*kind);
                 continue;
             }
             if !self.make_room(Path::is_listed, MAX_CANDIDATES, &listed, shared) {
                 continue;
             }
-            if let Some(path) = self.path_mut(*addr) {
+            if let Some(path) = self.path_mut(way) {
                 path.relabel(*kind);
             } else {
-                self.paths.push(Path::new(*addr, *kind));
+                self.paths.push(Path::new(way, *kind));
                 added = true;
                 if self.search.is_none() {
-                    self.try_beside(*addr, now);
+                    self.try_beside(way, now);
                 }
             }
         }
@@ -105,12 +109,12 @@ impl Peer {
             let addr = hygiene::normal(candidate.addr);
             match hygiene::check(addr, allow_loopback) {
                 Ok(()) if accepted.iter().any(|(known, _)| *known == addr) => {}
-                Ok(()) if candidate.kind == CandidateKind::PeerReflexive => {}
+                Ok(()) if matches!(candidate.kind, CandidateKind::PeerReflexive | CandidateKind::Relayed) => {}
                 Ok(()) => accepted.push((addr, candidate.kind)),
                 Err(why) => tracing::debug!(peer = %self.tag, %addr, %why, "Refused a candidate"),
             }
         }
-        accepted.sort_by_key(|(addr, kind)| Rank::of(*addr, *kind));
+        accepted.sort_by_key(|(addr, kind)| Rank::of(Way::to(*addr), *kind));
         accepted.truncate(MAX_CANDIDATES);
         accepted
     }
@@ -128,31 +132,26 @@ impl Peer {
         }
         let selected = self.selected;
         let spare = |path: &&Path| {
-            sort(path) && Some(path.addr) != selected && !keep.iter().any(|(addr, _)| *addr == path.addr)
+            sort(path) && Some(path.way) != selected && !keep.iter().any(|(addr, _)| Way::to(*addr) == path.way)
         };
         let worst = self.paths.iter().filter(spare).min_by_key(|path| (path.state == State::Confirmed, path.heard));
-        let Some(addr) = worst.map(|path| path.addr) else { return false };
-        self.paths.retain(|path| path.addr != addr);
-        shared.disclaim(addr, self.tag);
+        let Some(way) = worst.map(|path| path.way) else { return false };
+        self.paths.retain(|path| path.way != way);
+        shared.disclaim(way, self.tag);
         true
     }
 
     /// Takes an authentic check.
     pub(crate) fn handle_check(
         &mut self,
-        from: SocketAddr,
+        from: Way,
         check: Check,
         now: Instant,
         shared: &mut Shared,
     ) -> Result<(), Ignored> {
-        hygiene::check(from, shared.allow_loopback).map_err(Ignored::Source)?;
         let is_new = self.path(from).is_none();
-        if is_new {
-            if !self.make_room(|path| !path.is_listed(), MAX_REFLEXIVE, &[], shared) {
-                return Ok(());
-            }
-            tracing::debug!(peer = %self.tag, addr = %from, "A peer's check came from an address that it did not list");
-            self.paths.push(Path::new(from, CandidateKind::PeerReflexive));
+        if is_new && !self.add_source(from, shared)? {
+            return Ok(());
         }
         self.note_heard(from, now, shared);
         match check {
@@ -168,40 +167,64 @@ impl Peer {
         Ok(())
     }
 
-    fn handle_ping(&mut self, from: SocketAddr, txid: u32, now: Instant, shared: &mut Shared) {
+    /// A check came from where nobody said that the peer is; `false` if there is no room for that.
+    fn add_source(&mut self, from: Way, shared: &mut Shared) -> Result<bool, Ignored> {
+        let Some(addr) = from.addr() else {
+            // The peer knows of a relay that we have yet to hear of.
+            self.paths.push(Path::new(from, CandidateKind::Relayed));
+            return Ok(true);
+        };
+        hygiene::check(addr, shared.allow_loopback).map_err(Ignored::Source)?;
+        if !self.make_room(|path| path.kind == CandidateKind::PeerReflexive, MAX_REFLEXIVE, &[], shared) {
+            return Ok(false);
+        }
+        tracing::debug!(peer = %self.tag, %addr, "A peer's check came from an address that it did not list");
+        self.paths.push(Path::new(from, CandidateKind::PeerReflexive));
+        Ok(true)
+    }
+
+    fn handle_ping(&mut self, from: Way, txid: u32, now: Instant, shared: &mut Shared) {
         self.answer(from, txid, now, shared);
         let (tag, searching) = (self.tag, self.search.is_some());
         let Some(path) = self.path_mut(from) else { return };
-        let opened = path.state == State::Untried && path.is_listed() && path.last_ping.is_some();
-        if opened && shared.ledger.allows(from, tag, now) && shared.claim(from, tag, false, now) {
+        let opened = path.is_listed() && path.last_ping.is_some() || !path.is_direct();
+        let allowed = path.way.addr().is_none_or(|addr| shared.ledger.allows(addr, tag, now));
+        if path.state == State::Untried && opened && allowed && shared.claim(from, tag, false, now) {
             path.state = State::Usable;
         }
-        if searching || path.state != State::Confirmed {
+        if path.is_direct() && searching || path.state != State::Confirmed {
             path.trigger(now);
         }
-        if path.state == State::Usable && self.selected.is_none() {
-            self.selected = Some(from);
-            let kind = self.path(from).map_or(CandidateKind::PeerReflexive, |path| path.kind);
-            tracing::debug!(peer = %tag, %kind, "A path is usable");
-            shared.events.push_back(Event::Usable { peer: tag, addr: from, kind });
+        let is_usable = path.state == State::Usable;
+        if is_usable && self.selected.is_none_or(|way| from.is_direct() && !way.is_direct()) {
+            self.select_usable(from, shared);
         }
     }
 
-    fn answer(&mut self, to: SocketAddr, txid: u32, now: Instant, shared: &mut Shared) {
-        let Some(path) = self.paths.iter_mut().find(|path| path.addr == to) else { return };
-        let proved = path.state == State::Confirmed;
-        if !self.pongs.is_ready(now) || !proved && !shared.ledger.allows(to, self.tag, now) {
+    /// Traffic goes by a way that is not proved yet.
+    pub(crate) fn select_usable(&mut self, way: Way, shared: &mut Shared) {
+        self.selected = Some(way);
+        self.suspected = false;
+        let kind = self.path(way).map_or(CandidateKind::PeerReflexive, |path| path.kind);
+        tracing::debug!(peer = %self.tag, %kind, "A path is usable");
+        shared.events.push_back(Event::Usable { peer: self.tag, way, kind });
+    }
+
+    fn answer(&mut self, to: Way, txid: u32, now: Instant, shared: &mut Shared) {
+        let Some(path) = self.paths.iter_mut().find(|path| path.way == to) else { return };
+        let unproved = to.addr().filter(|_| path.state != State::Confirmed);
+        if !self.pongs.is_ready(now) || unproved.is_some_and(|addr| !shared.ledger.allows(addr, self.tag, now)) {
             return;
         }
-        if !proved {
-            shared.ledger.charge(to, self.tag, now);
+        if let Some(addr) = unproved {
+            shared.ledger.charge(addr, self.tag, now);
         }
         self.pongs.take(now);
         path.last_sent = Some(now);
         shared.send_pong(&self.keys, to, txid);
     }
 
-    fn handle_pong(&mut self, from: SocketAddr, txid: u32, now: Instant, shared: &mut Shared) {
+    fn handle_pong(&mut self, from: Way, txid: u32, now: Instant, shared: &mut Shared) {
         let tag = self.tag;
         let Some(path) = self.path_mut(from) else { return };
         if path.note_pong(txid, now).is_none() {
@@ -211,31 +234,33 @@ impl Peer {
         if !shared.claim(from, tag, true, now) {
             return;
         }
-        if path.state != State::Confirmed {
-            path.state = State::Confirmed;
-            shared.ledger.settle(from);
-        }
+        let is_first = std::mem::replace(&mut path.state, State::Confirmed) != State::Confirmed;
         path.stop();
+        let Some(addr) = from.addr() else { return self.relay_answered(from, is_first, now, shared) };
+        if is_first {
+            shared.ledger.settle(addr);
+        }
         match self.search.take() {
             Some(search) => self.end_search(from, &search, now, shared),
             None => self.reconsider(now, shared),
         }
     }
 
-    /// A path is proved: the search is over.
-    fn end_search(&mut self, addr: SocketAddr, search: &Search, now: Instant, shared: &mut Shared) {
-        let moved = self.doubt.take().is_some() && self.selected != Some(addr);
-        self.selected = Some(addr);
+    /// A direct path is proved: the search is over.
+    fn end_search(&mut self, way: Way, search: &Search, now: Instant, shared: &mut Shared) {
+        let moved = self.doubt.take().is_some() && self.selected.is_some_and(|old| old != way && old.is_direct());
+        self.selected = Some(way);
+        self.suspected = false;
         for path in &mut self.paths {
             path.shorten(PINGS_BESIDE);
         }
-        let Some(path) = self.path(addr) else { return };
+        let Some(path) = self.path(way) else { return };
         let (peer, kind, rtt) = (self.tag, path.kind, path.rtt.unwrap_or_default());
         tracing::info!(%peer, %kind, ?rtt, "A path is confirmed");
         shared.events.push_back(if moved {
-            Event::Switched { peer, addr, kind, rtt }
+            Event::Switched { peer, way, kind, rtt }
         } else {
-            Event::Confirmed { peer, addr, kind, rtt, since_known: now.duration_since(search.since) }
+            Event::Confirmed { peer, way, kind, rtt, since_known: now.duration_since(search.since) }
         });
     }
 
@@ -243,23 +268,31 @@ impl Peer {
     pub(crate) fn reconsider(&mut self, now: Instant, shared: &mut Shared) {
         let Some(current) = self.selected_path() else { return };
         let Some(path) = better(&self.paths, current, now) else { return };
-        let (peer, addr, kind, rtt) = (self.tag, path.addr, path.kind, path.rtt.unwrap_or_default());
+        let (peer, way, kind, rtt) = (self.tag, path.way, path.kind, path.rtt.unwrap_or_default());
         tracing::info!(%peer, %kind, ?rtt, "Traffic moves to another path");
-        self.selected = Some(addr);
-        shared.events.push_back(Event::Switched { peer, addr, kind, rtt });
+        self.selected = Some(way);
+        self.suspected = false;
+        shared.events.push_back(Event::Switched { peer, way, kind, rtt });
     }
 
-    fn note_heard(&mut self, from: SocketAddr, now: Instant, shared: &mut Shared) {
+    fn note_heard(&mut self, from: Way, now: Instant, shared: &mut Shared) {
         let tag = self.tag;
         let Some(path) = self.path_mut(from) else { return };
         path.note_heard(now);
-        self.unheard = None;
+        // What comes through a relay says nothing of a direct path.
+        if from.is_direct() || self.selected.is_none_or(|way| !way.is_direct()) {
+            self.unheard = None;
+            self.suspected = false;
+        }
         shared.note_heard(from, tag, now);
     }
 
     /// The peer chose to send from there. If it sent from elsewhere before, it may have moved, or merely have chosen another
     /// path: then both are asked at once.
-    fn note_source(&mut self, from: SocketAddr, now: Instant) {
+    fn note_source(&mut self, from: Way, now: Instant) {
+        if !from.is_direct() {
+            return;
+        }
         let changed = self.source.replace(from) != Some(from) && self.selected != Some(from);
         let lately = self.compared.is_some_and(|at| now.duration_since(at) < COMPARE_GAP);
         if !changed || lately || self.search.is_some() || self.selected.is_none() {
@@ -267,13 +300,13 @@ impl Peer {
         }
         self.compared = Some(now);
         let both = [Some(from), self.selected];
-        for path in self.paths.iter_mut().filter(|path| both.contains(&Some(path.addr))) {
+        for path in self.paths.iter_mut().filter(|path| both.contains(&Some(path.way))) {
             path.trigger(now);
         }
     }
 
     /// An authentic session packet came.
-    pub(crate) fn note_received(&mut self, from: SocketAddr, now: Instant, shared: &mut Shared) {
+    pub(crate) fn note_received(&mut self, from: Way, now: Instant, shared: &mut Shared) {
         if self.path(from).is_some() {
             self.note_heard(from, now, shared);
             self.note_source(from, now);
@@ -281,13 +314,12 @@ impl Peer {
         }
     }
 
-    /// A session packet went out, to the selected path or the best guess.
-    pub(crate) fn note_sent(&mut self, now: Instant, shared: &mut Shared) {
-        let Some(addr) = self.selected.or_else(|| self.best_guess(shared)) else { return };
-        let (tag, chosen) = (self.tag, self.selected.is_some());
-        let Some(path) = self.path_mut(addr) else { return };
+    /// A session packet went out this way.
+    pub(crate) fn note_sent(&mut self, way: Way, now: Instant, shared: &mut Shared) {
+        let (tag, chosen) = (self.tag, self.selected == Some(way));
+        let Some(path) = self.path_mut(way) else { return };
         path.last_sent = Some(now);
-        if path.state != State::Confirmed {
+        if let Some(addr) = way.addr().filter(|_| path.state != State::Confirmed) {
             shared.ledger.charge(addr, tag, now);
         }
         if chosen {
@@ -297,39 +329,40 @@ impl Peer {
     }
 
     /// Where to send, as long as that is allowed.
-    pub(crate) fn route(&self, shared: &Shared) -> Option<SocketAddr> {
+    pub(crate) fn route(&self, shared: &Shared) -> Option<Way> {
         let path = self.selected_path()?;
-        (path.state == State::Confirmed || !shared.ledger.is_spent(path.addr)).then_some(path.addr)
+        let is_spent = || path.way.addr().is_some_and(|addr| shared.ledger.is_spent(addr));
+        (path.state == State::Confirmed || !is_spent()).then_some(path.way)
     }
 
-    /// The candidate that most probably works.
-    pub(crate) fn best_guess(&self, shared: &Shared) -> Option<SocketAddr> {
-        let untold = self.paths.iter().filter(|path| !shared.ledger.is_spent(path.addr));
-        untold.min_by_key(|path| path.rank).map(|path| path.addr)
+    /// The address that most probably works.
+    pub(crate) fn best_guess(&self, shared: &Shared) -> Option<Way> {
+        let untold = |path: &&Path| path.way.addr().is_some_and(|addr| !shared.ledger.is_spent(addr));
+        self.paths.iter().filter(untold).min_by_key(|path| path.rank).map(|path| path.way)
     }
 
     pub(crate) fn selected_path(&self) -> Option<&Path> {
-        self.selected.and_then(|addr| self.path(addr))
+        self.selected.and_then(|way| self.path(way))
     }
 
-    pub(crate) fn path(&self, addr: SocketAddr) -> Option<&Path> {
-        self.paths.iter().find(|path| path.addr == addr)
+    pub(crate) fn path(&self, way: Way) -> Option<&Path> {
+        self.paths.iter().find(|path| path.way == way)
     }
 
-    pub(crate) fn path_mut(&mut self, addr: SocketAddr) -> Option<&mut Path> {
-        self.paths.iter_mut().find(|path| path.addr == addr)
+    pub(crate) fn path_mut(&mut self, way: Way) -> Option<&mut Path> {
+        self.paths.iter_mut().find(|path| path.way == way)
     }
 
     pub(crate) fn start_volley(&mut self, plan: &'static [Duration], now: Instant) {
-        for path in &mut self.paths {
+        for path in self.paths.iter_mut().filter(|path| path.is_direct() || path.state == State::Untried) {
             path.start(plan, now);
         }
     }
 
-    /// Tries one address: in full while there is no path, briefly beside one.
-    fn try_beside(&mut self, addr: SocketAddr, now: Instant) {
-        let searching = self.search.is_some();
-        let Some(path) = self.path_mut(addr) else { return };
+    /// Tries one way: in full while there is no path, briefly beside one.
+    fn try_beside(&mut self, way: Way, now: Instant) {
+        let searching = self.search.is_some() && way.is_direct();
+        let Some(path) = self.path_mut(way) else { return };
         path.start(VOLLEY, now);
         if !searching {
             path.shorten(PINGS_BESIDE);

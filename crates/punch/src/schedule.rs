@@ -33,6 +33,9 @@ pub(crate) const RETRY: &[Duration] = &[ms(0), ms(50), ms(200), ms(800)];
 /// When a later attempt has failed.
 pub(crate) const RETRY_TIME: Duration = ms(1000);
 
+/// When pings go through a relay that has come up: to measure it, for it works without.
+pub(crate) const RELAY_PLAN: &[Duration] = &[ms(0), ms(100), ms(300), ms(900)];
+
 /// How many pings of a volley a candidate gets once another one is confirmed: a better path may be among them, but it is
 /// not worth more.
 pub(crate) const PINGS_BESIDE: usize = 3;
@@ -58,6 +61,13 @@ pub(crate) const CALL_ENDS: Duration = Duration::from_secs(60);
 
 /// A ping that was not answered although other packets came is not repeated before this.
 pub(crate) const REPEAT_HEARD: Duration = ms(500);
+
+/// When the selected path, of this round trip, owes an answer to what was sent: QUIC acknowledges a packet within 25 ms
+/// of its arrival, so this much later either the packet or the answer is lost, or the path is dead. Until it is clear
+/// which, traffic takes a second way as well, which costs nothing but its bytes.
+pub(crate) fn suspicious_after(rtt: Option<Duration>) -> Duration {
+    rtt.map_or(ms(300), |rtt| (rtt.mul_f64(1.5) + ms(70)).clamp(ms(100), ms(600)))
+}
 
 /// Nothing authentic for this long although something was due: the path is in doubt. RFC 7675 allows 30 s, which is too
 /// long a silence in a conversation.

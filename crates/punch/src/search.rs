@@ -1,23 +1,20 @@
 //! The life of a peer in time: searches, doubts, keepalives. What is due, and what to do when it is.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use crate::{
-    Event, LostReason, NoPath,
-    choice::{fastest, rescue_at, silent_at},
+    Event, LostReason, NoPath, Way,
+    choice::{alike, best_relayed, fastest, rescue_at, silent_at},
     path::{Path, State},
     peer::Peer,
     schedule::{
         CALL_ENDS, DOUBT, DOUBT_UNANSWERED, KEEPALIVE_BACKUP, KEEPALIVE_CALL, KEEPALIVE_IDLE, LOST_AFTER_DOUBT,
-        REPEAT_HEARD, RETRY, RETRY_TIME, RIDE, VOLLEY, VOLLEY_TIME, backoff, repeat,
+        REPEAT_HEARD, RETRY, RETRY_TIME, RIDE, VOLLEY, VOLLEY_TIME, backoff, repeat, suspicious_after,
     },
     shared::Shared,
 };
 
-/// The search for a first path, or for one in the place of a path in doubt.
+/// The search for a first direct path, or for one in the place of a path in doubt.
 #[derive(Debug)]
 pub(crate) struct Search {
     pub(crate) since: Instant,
@@ -55,7 +52,10 @@ impl Peer {
     /// Does what is due, except for sending the pings that are.
     pub(crate) fn tick(&mut self, now: Instant, shared: &mut Shared) {
         if self.doubt.is_some_and(|since| since + LOST_AFTER_DOUBT <= now) {
-            self.lose(shared);
+            self.lose(now, shared);
+        }
+        if self.suspicious_at().is_some_and(|at| at <= now) {
+            self.begin_suspicion(now);
         }
         if self.doubt_at().is_some_and(|at| at <= now) {
             self.begin_doubt(now, shared);
@@ -63,29 +63,33 @@ impl Peer {
         if self.search.as_ref().is_some_and(|search| search.stage_ends() <= now) {
             self.next_stage(now, shared);
         }
-        if self.search.is_none() {
+        if self.is_settled() {
             self.reconsider(now, shared);
         }
-        let selected = self.selected;
-        let others = self.paths.iter().filter(|path| Some(path.addr) != selected);
-        self.backup = fastest(others, now).map(|path| path.addr).filter(|_| self.search.is_none());
+        let others = self.selected_path().filter(|_| self.is_settled()).map(|current| alike(&self.paths, current));
+        self.backup = others.and_then(|others| fastest(others, now)).map(|path| path.way);
+    }
+
+    /// Whether the paths that carry traffic are not those that the search looks for.
+    fn is_settled(&self) -> bool {
+        self.search.is_none() || self.selected.is_some_and(|way| !way.is_direct())
     }
 
     /// When [`Self::tick`] has something to do.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
         let lost_at = self.doubt.map(|since| since + LOST_AFTER_DOUBT);
         let stage_ends = self.search.as_ref().map(Search::stage_ends);
-        let moves_at = self.selected_path().filter(|_| self.search.is_none());
+        let moves_at = self.selected_path().filter(|_| self.is_settled());
         let moves_at = moves_at.and_then(|current| rescue_at(&self.paths, current));
-        [lost_at, self.doubt_at(), stage_ends, moves_at].into_iter().flatten().min()
+        [lost_at, self.suspicious_at(), self.doubt_at(), stage_ends, moves_at].into_iter().flatten().min()
     }
 
     /// When the next ping is due on a path of this peer.
     pub(crate) fn ping_due(&self, path: &Path) -> Option<Instant> {
-        let upkeep = match Some(path.addr) {
-            _ if self.search.is_some() => None,
-            addr if addr == self.selected => self.upkeep_due(path),
-            addr if addr == self.backup => self.backup_due(path),
+        let upkeep = match Some(path.way) {
+            _ if !self.is_settled() => None,
+            way if way == self.selected => self.upkeep_due(path),
+            way if way == self.backup => self.backup_due(path),
             _ => None,
         };
         [path.due(), upkeep].into_iter().flatten().min()
@@ -97,6 +101,7 @@ impl Peer {
             path.rtt = None;
         }
         self.search = None;
+        self.suspected = false;
         if self.selected.is_some() {
             self.doubt = None;
             self.begin_doubt(now, shared);
@@ -120,22 +125,30 @@ impl Peer {
         shared.events.push_back(Event::Doubtful { peer: self.tag });
     }
 
-    fn lose(&mut self, shared: &mut Shared) {
+    /// Gives the selected path up, for a relayed one if there is one.
+    pub(crate) fn lose(&mut self, now: Instant, shared: &mut Shared) {
         self.doubt = None;
-        let Some(addr) = self.selected.take() else { return };
+        self.suspected = false;
+        let Some(way) = self.selected.take() else { return };
         let silent = self.unheard.take().is_some();
         let mut why = LostReason::Silence;
-        if let Some(path) = self.path_mut(addr) {
+        if let Some(path) = self.path_mut(way) {
             if path.unheard.is_none() && !silent {
                 why = LostReason::NoAnswer;
             }
             path.forget();
         }
+        shared.disclaim(way, self.tag);
+        tracing::info!(peer = %self.tag, %why, "The path is lost");
+        if self.search.is_none() {
+            self.begin_search(now);
+        }
+        if let Some(way) = best_relayed(&self.paths, Some(way)).map(|path| path.way) {
+            return self.select_usable(way, shared);
+        }
         if let Some(search) = &mut self.search {
             search.told = true;
         }
-        shared.disclaim(addr, self.tag);
-        tracing::info!(peer = %self.tag, %why, "The path is lost");
         shared.events.push_back(Event::Lost { peer: self.tag, why });
     }
 
@@ -149,7 +162,7 @@ impl Peer {
         let retry = backoff(search.round);
         search.round += 1;
         search.stage = Stage::Pause { until: now + retry };
-        if self.selected.is_none() && !search.told {
+        if self.selected.is_none_or(|way| !way.is_direct()) && !search.told {
             search.told = true;
             tracing::info!(peer = %self.tag, %why, ?retry, "There is no direct path");
             shared.events.push_back(Event::Unreachable { peer: self.tag, why, retry });
@@ -157,12 +170,27 @@ impl Peer {
     }
 
     fn why_no_path(&self) -> NoPath {
-        if self.paths.is_empty() {
+        let mut direct = self.paths.iter().filter(|path| path.is_direct()).peekable();
+        if direct.peek().is_none() {
             NoPath::NoCandidates
-        } else if self.paths.iter().any(|path| path.heard.is_some()) {
+        } else if direct.any(|path| path.heard.is_some()) {
             NoPath::OneWay
         } else {
             NoPath::Silence
+        }
+    }
+
+    /// When the selected path owes an answer, if nothing comes.
+    fn suspicious_at(&self) -> Option<Instant> {
+        let path = self.selected_path().filter(|_| !self.suspected && self.doubt.is_none())?;
+        self.unheard.map(|since| since + suspicious_after(path.rtt))
+    }
+
+    fn begin_suspicion(&mut self, now: Instant) {
+        self.suspected = true;
+        let Some(way) = self.selected else { return };
+        if let Some(path) = self.path_mut(way) {
+            path.trigger(now);
         }
     }
 
@@ -199,10 +227,10 @@ impl Peer {
     }
 
     /// Sends the ping that is due on a path, unless the address has had its share.
-    pub(crate) fn send_due_ping(&mut self, addr: SocketAddr, now: Instant, shared: &mut Shared) -> bool {
+    pub(crate) fn send_due_ping(&mut self, way: Way, now: Instant, shared: &mut Shared) -> bool {
         let tag = self.tag;
-        let Some(path) = self.paths.iter_mut().find(|path| path.addr == addr) else { return false };
-        if path.state != State::Confirmed {
+        let Some(path) = self.paths.iter_mut().find(|path| path.way == way) else { return false };
+        if let Some(addr) = way.addr().filter(|_| path.state != State::Confirmed) {
             if !shared.ledger.allows(addr, tag, now) {
                 tracing::debug!(peer = %tag, %addr, "An address that never answered gets no more checks");
                 path.stop();
@@ -210,7 +238,7 @@ impl Peer {
             }
             shared.ledger.charge(addr, tag, now);
         }
-        path.note_ping(shared.send_ping(&self.keys, addr), now);
+        path.note_ping(shared.send_ping(&self.keys, way), now);
         path.stretch = shared.jitter.factor();
         true
     }

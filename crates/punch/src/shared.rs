@@ -1,6 +1,5 @@
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -8,7 +7,7 @@ use identity::PairKeys;
 use wire::{PeerTag, check::Check};
 
 use crate::{
-    Event, Transmit,
+    Event, Transmit, Way,
     ledger::Ledger,
     pace::Pacer,
     schedule::{Jitter, LOST_AFTER_DOUBT},
@@ -28,13 +27,13 @@ pub(crate) struct Shared {
     pub(crate) jitter: Jitter,
     pub(crate) events: VecDeque<Event>,
     pub(crate) outbox: VecDeque<Transmit>,
-    owners: BTreeMap<SocketAddr, Owner>,
+    owners: BTreeMap<Way, Owner>,
     /// Counts the checks to all peers together, so that a number is not used twice with one key even if a peer is
     /// removed and added again.
     next_number: u64,
 }
 
-/// Whose packets an address carries.
+/// Whose packets a direct way carries.
 #[derive(Debug)]
 struct Owner {
     peer: PeerTag,
@@ -57,53 +56,56 @@ impl Shared {
     }
 
     /// Sends a ping; returns its transaction id.
-    pub(crate) fn send_ping(&mut self, keys: &PairKeys, to: SocketAddr) -> u32 {
+    pub(crate) fn send_ping(&mut self, keys: &PairKeys, way: Way) -> u32 {
         let txid = self.next_number as u32;
-        self.send(keys, to, &Check::Ping { txid });
+        self.send(keys, way, &Check::Ping { txid });
         txid
     }
 
     /// Sends a pong.
-    pub(crate) fn send_pong(&mut self, keys: &PairKeys, to: SocketAddr, txid: u32) {
+    pub(crate) fn send_pong(&mut self, keys: &PairKeys, way: Way, txid: u32) {
         if self.outbox.len() < MAX_OUTBOX {
-            self.send(keys, to, &Check::Pong { txid, observed: to });
+            self.send(keys, way, &Check::Pong { txid, observed: way.addr() });
         }
     }
 
-    fn send(&mut self, keys: &PairKeys, to: SocketAddr, check: &Check) {
+    fn send(&mut self, keys: &PairKeys, way: Way, check: &Check) {
         let payload = keys.seal(self.next_number, check);
         self.next_number += 1;
-        self.outbox.push_back(Transmit { to, payload });
+        self.outbox.push_back(Transmit { way, payload, ttl: None });
     }
 
-    /// Gives an address to a peer, unless another one has it with a better right.
-    pub(crate) fn claim(&mut self, addr: SocketAddr, peer: PeerTag, confirmed: bool, now: Instant) -> bool {
-        let taken = self.owners.get(&addr).is_some_and(|owner| {
+    /// Gives an address to a peer, unless another one has it with a better right. A relayed way needs no owner.
+    pub(crate) fn claim(&mut self, way: Way, peer: PeerTag, confirmed: bool, now: Instant) -> bool {
+        if !way.is_direct() {
+            return true;
+        }
+        let taken = self.owners.get(&way).is_some_and(|owner| {
             let stronger = owner.confirmed || !confirmed;
             owner.peer != peer && stronger && now.duration_since(owner.heard) < OWNER_GONE
         });
         if taken {
-            tracing::debug!(%peer, %addr, "An address that belongs to one peer was claimed by another");
+            tracing::debug!(%peer, %way, "An address that belongs to one peer was claimed by another");
             return false;
         }
-        let confirmed = confirmed || self.owners.get(&addr).is_some_and(|owner| owner.peer == peer && owner.confirmed);
-        self.owners.insert(addr, Owner { peer, confirmed, heard: now });
+        let confirmed = confirmed || self.owners.get(&way).is_some_and(|owner| owner.peer == peer && owner.confirmed);
+        self.owners.insert(way, Owner { peer, confirmed, heard: now });
         true
     }
 
-    pub(crate) fn owner(&self, addr: SocketAddr) -> Option<PeerTag> {
-        self.owners.get(&addr).map(|owner| owner.peer)
+    pub(crate) fn owner(&self, way: Way) -> Option<PeerTag> {
+        self.owners.get(&way).map(|owner| owner.peer)
     }
 
-    pub(crate) fn note_heard(&mut self, addr: SocketAddr, peer: PeerTag, now: Instant) {
-        if let Some(owner) = self.owners.get_mut(&addr).filter(|owner| owner.peer == peer) {
+    pub(crate) fn note_heard(&mut self, way: Way, peer: PeerTag, now: Instant) {
+        if let Some(owner) = self.owners.get_mut(&way).filter(|owner| owner.peer == peer) {
             owner.heard = now;
         }
     }
 
-    pub(crate) fn disclaim(&mut self, addr: SocketAddr, peer: PeerTag) {
-        if self.owner(addr) == Some(peer) {
-            self.owners.remove(&addr);
+    pub(crate) fn disclaim(&mut self, way: Way, peer: PeerTag) {
+        if self.owner(way) == Some(peer) {
+            self.owners.remove(&way);
         }
     }
 

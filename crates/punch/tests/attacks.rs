@@ -5,7 +5,7 @@ mod support;
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use netsim::Rng;
-use punch::Ignored;
+use punch::{Ignored, Way};
 use support::{
     addr, keys, ms,
     puppet::{Puppet, listed},
@@ -22,7 +22,7 @@ const RTT: Duration = ms(40);
 fn known_at(home: SocketAddr) -> Puppet {
     let mut puppet = Puppet::at(&[home]);
     puppet.run(ms(100), &[(home, RTT)]);
-    assert_eq!(puppet.agent.route(Puppet::TAG), Some(home));
+    assert_eq!(puppet.route(), Some(home));
     puppet.events();
     puppet
 }
@@ -34,7 +34,7 @@ fn a_replayed_check_is_ignored_wherever_it_comes_from() {
     assert_eq!(puppet.feed(addr(HOME), &ping), Ok(Puppet::TAG));
     assert_eq!(puppet.feed(addr(HOME), &ping), Err(Ignored::Replayed));
     assert_eq!(puppet.feed(addr(AWAY), &ping), Err(Ignored::Replayed));
-    assert_eq!(puppet.agent.peer_at(addr(AWAY)), None);
+    assert_eq!(puppet.peer_at(addr(AWAY)), None);
 }
 
 #[test]
@@ -135,14 +135,13 @@ fn a_member_that_sends_in_the_name_of_a_victim_gets_it_40_packets_voice_included
     for _ in 0..3000 {
         puppet.ping_from(addr(VICTIM));
         sent += packets_to_victim(&mut puppet, ms(20));
-        if puppet.agent.route(Puppet::TAG) == Some(addr(VICTIM)) {
-            let now = puppet.now;
-            puppet.agent.note_sent(Puppet::TAG, now);
+        if puppet.route() == Some(addr(VICTIM)) {
+            puppet.note_sent();
             sent += 1;
         }
     }
     assert!(sent <= 40, "{sent} packets");
-    assert_eq!(puppet.agent.route(Puppet::TAG), None);
+    assert_eq!(puppet.route(), None);
 }
 
 fn packets_to_victim(puppet: &mut Puppet, time: Duration) -> usize {
@@ -156,8 +155,8 @@ fn copied_packets_move_no_path() {
         puppet.ping_from(addr(AWAY));
         puppet.run(ms(50), &[(addr(HOME), RTT)]);
     }
-    assert_eq!(puppet.agent.route(Puppet::TAG), Some(addr(HOME)));
-    assert_eq!(puppet.agent.peer_at(addr(AWAY)), None, "it has not answered a ping");
+    assert_eq!(puppet.route(), Some(addr(HOME)));
+    assert_eq!(puppet.peer_at(addr(AWAY)), None, "it has not answered a ping");
     assert_eq!(puppet.events(), []);
 }
 
@@ -168,7 +167,7 @@ fn copied_packets_make_no_path_while_there_is_none_either() {
         puppet.ping_from(addr(AWAY));
         puppet.run(ms(50), &[]);
     }
-    assert_eq!(puppet.agent.route(Puppet::TAG), None);
+    assert_eq!(puppet.route(), None);
 }
 
 #[test]
@@ -178,8 +177,8 @@ fn the_address_of_one_peer_is_not_given_to_another_who_lists_it() {
     puppet.agent.add_peer(tag(2), keys(0, 2), &listed(&[addr(HOME)]), now);
     puppet.run(ms(10), &[]);
     let spoofed = keys(2, 0).seal(1, &Check::Ping { txid: 1 });
-    assert_eq!(puppet.agent.handle_input(addr(HOME), &spoofed, puppet.now), Ok(tag(2)));
-    assert_eq!(puppet.agent.peer_at(addr(HOME)), Some(Puppet::TAG));
+    assert_eq!(puppet.agent.handle_input(Way::to(addr(HOME)), &spoofed, puppet.now), Ok(tag(2)));
+    assert_eq!(puppet.peer_at(addr(HOME)), Some(Puppet::TAG));
     assert_eq!(puppet.agent.route(tag(2)), None);
 }
 
@@ -214,7 +213,7 @@ fn loopback_is_for_those_who_ask_for_it() {
     let (now, here) = (puppet.now, addr("127.0.0.1:5000"));
     puppet.agent.add_candidates(Puppet::TAG, &listed(&[here]), now);
     puppet.run(ms(100), &[(here, ms(1))]);
-    assert_eq!(puppet.agent.route(Puppet::TAG), Some(here));
+    assert_eq!(puppet.route(), Some(here));
 }
 
 #[test]
@@ -223,8 +222,8 @@ fn an_ipv4_address_within_ipv6_is_the_same_address() {
     let ping = puppet.ping();
     puppet.run(ms(10), &[]);
     puppet.feed(addr("[::ffff:203.0.113.7]:5000"), &ping).expect("an authentic ping");
-    assert_eq!(puppet.agent.route(Puppet::TAG), Some(addr(HOME)));
-    assert_eq!(puppet.agent.peer_at(addr("[::ffff:203.0.113.7]:5000")), Some(Puppet::TAG));
+    assert_eq!(puppet.route(), Some(addr(HOME)));
+    assert_eq!(puppet.peer_at(addr("[::ffff:203.0.113.7]:5000")), Some(Puppet::TAG));
 }
 
 #[test]
@@ -237,7 +236,7 @@ fn a_peer_of_many_addresses_takes_little_room_and_time() {
         asked.extend(puppet.run(Duration::from_micros(100), &[(addr(HOME), RTT)]).iter().map(|(_, to)| *to));
     }
     assert!(asked.len() <= 128 + 1, "{} addresses were sent to", asked.len());
-    assert_eq!(puppet.agent.route(Puppet::TAG), Some(addr(HOME)));
+    assert_eq!(puppet.route(), Some(addr(HOME)));
 }
 
 #[test]
@@ -296,7 +295,7 @@ fn a_removed_peer_is_a_stranger_and_owns_nothing() {
     puppet.agent.remove_peer(Puppet::TAG);
     let ping = puppet.ping();
     assert_eq!(puppet.feed(addr(HOME), &ping), Err(Ignored::Stranger));
-    assert_eq!((puppet.agent.peer_at(addr(HOME)), puppet.agent.route(Puppet::TAG)), (None, None));
+    assert_eq!((puppet.peer_at(addr(HOME)), puppet.route()), (None, None));
     assert_eq!(puppet.agent.poll_timeout(), None);
 }
 

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use punch::Event;
+use punch::{Event, Way};
 use support::{addr, ms, puppet::Puppet};
 use wire::signal::CandidateKind;
 
@@ -26,7 +26,7 @@ fn the_first_path_to_answer_is_taken_and_a_faster_one_later() {
     puppet.agent.add_candidates(Puppet::TAG, &support::puppet::listed(&[addr(FAST)]), now);
     puppet.run(ms(200), &[(addr(SLOW), ms(60)), (addr(FAST), ms(2))]);
     assert_eq!(names(&mut puppet), ["switched"]);
-    assert_eq!(puppet.agent.route(Puppet::TAG), Some(addr(FAST)));
+    assert_eq!(puppet.route(), Some(addr(FAST)));
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_path_that_is_hardly_faster_is_not_worth_a_move() {
 fn ipv6_wins_a_close_race() {
     let mut puppet = Puppet::at(&[addr(SLOW), addr(V6)]);
     puppet.run(ms(1000), &[(addr(SLOW), ms(40)), (addr(V6), ms(38))]);
-    assert_eq!(puppet.agent.route(Puppet::TAG), Some(addr(V6)));
+    assert_eq!(puppet.route(), Some(addr(V6)));
 }
 
 #[test]
@@ -55,9 +55,8 @@ fn the_second_best_path_is_kept_open_and_takes_over_at_once() {
 
     let failed = puppet.now;
     let slow_only = [(addr(SLOW), ms(40))];
-    while puppet.agent.route(Puppet::TAG) == Some(addr(FAST)) {
-        let now = puppet.now;
-        puppet.agent.note_sent(Puppet::TAG, now);
+    while puppet.route() == Some(addr(FAST)) {
+        puppet.note_sent();
         puppet.run(ms(20), &slow_only);
         assert!(puppet.now - failed < ms(600), "{:?}", puppet.events());
     }
@@ -69,11 +68,11 @@ fn every_event_names_the_route_of_its_moment() {
     let mut puppet = Puppet::at(&[addr(SLOW), addr(FAST)]);
     puppet.run(ms(2), &[]);
     puppet.ping_from(addr(SLOW));
-    assert!(matches!(puppet.events()[..], [Event::Usable { addr: at, .. }] if at == addr(SLOW)));
+    assert!(matches!(puppet.events()[..], [Event::Usable { way, .. }] if way == Way::to(addr(SLOW))));
     puppet.run(ms(500), &[(addr(FAST), ms(10))]);
     let events = puppet.events();
-    assert!(matches!(events[..], [Event::Confirmed { addr: at, .. }] if at == addr(FAST)), "{events:?}");
-    assert_eq!(puppet.agent.route(Puppet::TAG), Some(addr(FAST)));
+    assert!(matches!(events[..], [Event::Confirmed { way, .. }] if way == Way::to(addr(FAST))), "{events:?}");
+    assert_eq!(puppet.route(), Some(addr(FAST)));
 }
 
 #[test]
@@ -91,13 +90,12 @@ fn a_peer_may_send_on_another_path_than_we_do_without_costing_pings() {
     let mut puppet = Puppet::at(&[addr(SLOW), addr(FAST)]);
     let both = [(addr(SLOW), ms(40)), (addr(FAST), ms(38))];
     puppet.run(ms(1000), &both);
-    let ours = puppet.agent.route(Puppet::TAG).expect("both answer");
+    let ours = puppet.route().expect("both answer");
     let theirs = if ours == addr(SLOW) { addr(FAST) } else { addr(SLOW) };
     let mut sent = 0;
     for _ in 0..500 {
-        let now = puppet.now;
-        puppet.agent.note_sent(Puppet::TAG, now);
-        puppet.agent.note_received(Puppet::TAG, theirs, now);
+        puppet.note_sent();
+        puppet.note_received(theirs);
         sent += puppet.run(ms(20), &both).len();
     }
     assert!((10..=14).contains(&sent), "{sent} pings in 10 s");
@@ -133,9 +131,8 @@ fn a_path_is_doubted_if_packets_come_on_it_but_no_answers() {
     puppet.events();
     let died = puppet.now;
     while puppet.agent.path(Puppet::TAG).is_some_and(|path| !path.doubtful) {
-        let now = puppet.now;
-        puppet.agent.note_sent(Puppet::TAG, now);
-        puppet.agent.note_received(Puppet::TAG, addr(SLOW), now);
+        puppet.note_sent();
+        puppet.note_received(addr(SLOW));
         puppet.run(ms(20), &[]);
         assert!(puppet.now - died < ms(5100));
     }
@@ -160,8 +157,8 @@ fn a_path_can_be_lost_and_found_any_number_of_times() {
     let mut puppet = Puppet::at(&[addr(SLOW)]);
     for round in 0..10 {
         puppet.run(Duration::from_secs(45), &[(addr(SLOW), ms(40))]);
-        assert_eq!(puppet.agent.route(Puppet::TAG), Some(addr(SLOW)), "round {round}");
+        assert_eq!(puppet.route(), Some(addr(SLOW)), "round {round}");
         puppet.run(Duration::from_secs(60), &[]);
-        assert_eq!(puppet.agent.route(Puppet::TAG), None, "round {round}");
+        assert_eq!(puppet.route(), None, "round {round}");
     }
 }

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use netsim::{Kind, Link, Segment};
-use punch::Event;
+use punch::{Event, Way};
 use support::{PORT, RTT, World, addr, ms, tag};
 use wire::signal::{Candidate, CandidateKind};
 
@@ -80,7 +80,7 @@ fn a_dead_path_is_doubted_after_1500_ms_and_lost_after_5_s() {
     assert!((ms(1500)..=ms(1560)).contains(&doubted), "{doubted:?}");
     assert!((ms(5000)..=ms(5060)).contains(&lost), "{lost:?}");
     assert_eq!(world.at(0).agent.route(tag(1)), None);
-    assert_eq!(world.at(0).agent.peer_at(world.candidates(1)[0].addr), None);
+    assert_eq!(world.at(0).agent.peer_at(Way::to(world.candidates(1)[0].addr)), None);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_member_that_moves_is_heard_again_soon_and_the_old_path_is_left() {
         let gap = longest_gap(&world, member, moved);
         assert!(gap <= ms(300), "member {member} heard nothing for {gap:?}");
     }
-    assert_eq!(world.at(0).agent.route(tag(1)), Some(observed[0].addr));
+    assert_eq!(world.at(0).agent.route(tag(1)), Some(Way::to(observed[0].addr)));
 }
 
 #[test]
@@ -193,7 +193,11 @@ fn two_on_one_lan_talk_inside_it() {
         world.introduce(left, right);
         world.run_for(ms(1000));
         let path = world.at(left).agent.path(tag(right)).expect("the inside address works");
-        assert_eq!((path.kind, path.addr.ip().to_string().as_str()), (CandidateKind::Host, "192.168.1.3"), "{kind}");
+        assert_eq!(
+            (path.kind, path.way.addr().expect("a direct path").ip().to_string().as_str()),
+            (CandidateKind::Host, "192.168.1.3"),
+            "{kind}"
+        );
     }
 }
 
@@ -210,6 +214,6 @@ fn ipv6_carries_the_call_where_ipv4_cannot() {
     world.observe();
     world.introduce(members[0], members[1]);
     world.run_for(ms(300));
-    assert!(world.at(0).agent.route(tag(1)).is_some_and(|addr| addr.is_ipv6()));
-    assert!(world.at(1).agent.route(tag(0)).is_some_and(|addr| addr.is_ipv6()));
+    assert!(world.at(0).agent.route(tag(1)).and_then(Way::addr).is_some_and(|addr| addr.is_ipv6()));
+    assert!(world.at(1).agent.route(tag(0)).and_then(Way::addr).is_some_and(|addr| addr.is_ipv6()));
 }

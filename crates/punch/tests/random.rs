@@ -143,11 +143,11 @@ fn check_events(call: &Call, member: usize, seed: u64) {
         let peer = event.peer();
         let had = routes.contains_key(&peer);
         match event {
-            Event::Usable { addr, .. } => {
+            Event::Usable { way, .. } => {
                 assert!(!had, "seed {seed}: member {member}: {event:?} though there was a path");
-                routes.insert(peer, *addr);
+                routes.insert(peer, *way);
             }
-            Event::Confirmed { addr, .. } | Event::Switched { addr, .. } => drop(routes.insert(peer, *addr)),
+            Event::Confirmed { way, .. } | Event::Switched { way, .. } => drop(routes.insert(peer, *way)),
             Event::Doubtful { .. } => assert!(had, "seed {seed}: member {member}: doubt about no path"),
             Event::Lost { .. } => {
                 assert!(routes.remove(&peer).is_some(), "seed {seed}: member {member}: loss of no path");
@@ -159,7 +159,7 @@ fn check_events(call: &Call, member: usize, seed: u64) {
     for peer in (0..call.places.len()).filter(|peer| *peer != member) {
         let route = agent.route(tag(peer));
         assert_eq!(route, routes.get(&tag(peer)).copied(), "seed {seed}: member {member} to {peer}");
-        assert!(route.is_none_or(|addr| agent.peer_at(addr) == Some(tag(peer))), "seed {seed}: member {member}");
+        assert!(route.is_none_or(|way| agent.peer_at(way) == Some(tag(peer))), "seed {seed}: member {member}");
     }
 }
 

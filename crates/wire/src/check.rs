@@ -32,8 +32,8 @@ pub enum Check {
     Pong {
         /// That of the ping.
         txid: u32,
-        /// Where the ping came from, as its receiver saw it (RFC 8445's peer-reflexive address).
-        observed: SocketAddr,
+        /// Where the ping came from, as its receiver saw it (RFC 8445's peer-reflexive address); `None` if it was relayed.
+        observed: Option<SocketAddr>,
     },
 }
 
@@ -83,8 +83,8 @@ mod tests {
     fn check_bytes() {
         let ping = Check::Ping { txid: 7 };
         assert_eq!(encode(&ping), [0, 7]);
-        let pong = Check::Pong { txid: 7, observed: "203.0.113.7:40112".parse().expect("an address") };
-        assert_eq!(encode(&pong), [1, 7, 0, 203, 0, 113, 7, 0xb0, 0xb9, 2]);
+        let pong = Check::Pong { txid: 7, observed: "203.0.113.7:40112".parse().ok() };
+        assert_eq!(encode(&pong), [1, 7, 1, 0, 203, 0, 113, 7, 0xb0, 0xb9, 2]);
         assert_eq!(decode::<Check>("check", &encode(&pong)), Ok(pong));
     }
 

@@ -144,6 +144,8 @@ pub enum CandidateKind {
     Mapped,
     /// Given by hand.
     Advertised,
+    /// Somebody relays (RFC 8445, 5.1.1.2); no card lists it.
+    Relayed,
 }
 
 impl fmt::Display for CandidateKind {
@@ -154,6 +156,7 @@ impl fmt::Display for CandidateKind {
             Self::ServerReflexive => "srflx",
             Self::Mapped => "mapped",
             Self::Advertised => "advertised",
+            Self::Relayed => "relayed",
         })
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use identity::{ChannelSecret, Identity, PairKeys};
 use netsim::{HostId, Kind, Lab, Link, Nat, Outgoing, RouterId, Segment, Stack};
-use punch::{Agent, Event};
+use punch::{Agent, Event, Way};
 use wire::{
     PeerTag, RunId, datagram,
     signal::{Candidate, CandidateKind},
@@ -81,14 +81,16 @@ impl Member {
             self.events.push((now, event));
         }
         while let Some(out) = self.agent.poll_transmit() {
-            self.checks_sent.push((now, out.to));
-            self.send(out.to, out.payload);
+            let to = out.way.addr().expect("nobody relays here");
+            self.checks_sent.push((now, to));
+            self.send(to, out.payload);
         }
     }
 
     fn speak(&mut self, peer: PeerTag, now: Instant) {
-        if let Some(to) = self.agent.route(peer) {
-            self.agent.note_sent(peer, now);
+        if let Some(way) = self.agent.route(peer) {
+            let to = way.addr().expect("nobody relays here");
+            self.agent.note_sent(peer, way, now);
             self.voice_sent_to.push((now, to));
             self.send(to, vec![VOICE; 100]);
         }
@@ -99,9 +101,9 @@ impl Member {
 impl Stack for Member {
     fn handle_datagram(&mut self, _port: u16, from: SocketAddr, payload: &[u8], now: Instant) {
         if payload[0] == datagram::CHECK {
-            let _ = self.agent.handle_input(from, payload, now);
-        } else if let Some(peer) = self.agent.peer_at(from) {
-            self.agent.note_received(peer, from, now);
+            let _ = self.agent.handle_input(Way::to(from), payload, now);
+        } else if let Some(peer) = self.agent.peer_at(Way::to(from)) {
+            self.agent.note_received(peer, Way::to(from), now);
             self.voice_heard.push(now);
         }
         self.drain(now);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use identity::PairKeys;
-use punch::{Agent, Event, Ignored, Transmit};
+use punch::{Agent, Event, Ignored, Transmit, Way};
 use wire::{
     PeerTag,
     check::Check,
@@ -51,7 +51,7 @@ impl Puppet {
     }
 
     pub fn feed(&mut self, from: SocketAddr, datagram: &[u8]) -> Result<PeerTag, Ignored> {
-        self.agent.handle_input(from, datagram, self.now)
+        self.agent.handle_input(Way::to(from), datagram, self.now)
     }
 
     pub fn ping_from(&mut self, from: SocketAddr) {
@@ -65,7 +65,8 @@ impl Puppet {
         let end = self.now + time;
         let mut sent = Vec::new();
         loop {
-            while let Some(Transmit { to, payload }) = self.agent.poll_transmit() {
+            while let Some(Transmit { way, payload, .. }) = self.agent.poll_transmit() {
+                let to = way.addr().expect("nobody relays to the puppet");
                 sent.push((self.now, to));
                 let rtt = answers.iter().find(|(addr, _)| *addr == to).map(|(_, rtt)| *rtt);
                 if let (Some(rtt), Some((_, Check::Ping { txid }))) = (rtt, self.keys.open(&payload)) {
@@ -77,7 +78,7 @@ impl Puppet {
             self.now = self.now.max(next);
             match self.pongs.pop_first() {
                 Some((at, from, txid)) if at <= self.now => {
-                    let pong = self.seal(&Check::Pong { txid, observed: from });
+                    let pong = self.seal(&Check::Pong { txid, observed: Some(from) });
                     self.feed(from, &pong).expect("an authentic pong");
                 }
                 Some(later) => drop(self.pongs.insert(later)),
@@ -87,6 +88,27 @@ impl Puppet {
         }
         self.now = end;
         sent
+    }
+
+    /// Where the agent sends the puppet's traffic.
+    pub fn route(&self) -> Option<SocketAddr> {
+        self.agent.route(Self::TAG).and_then(Way::addr)
+    }
+
+    /// Whom the agent takes the packets from there for.
+    pub fn peer_at(&self, from: SocketAddr) -> Option<PeerTag> {
+        self.agent.peer_at(Way::to(from))
+    }
+
+    /// The agent's traffic goes where it says.
+    pub fn note_sent(&mut self) {
+        let way = self.agent.route(Self::TAG).expect("there is a path");
+        self.agent.note_sent(Self::TAG, way, self.now);
+    }
+
+    /// Traffic of the puppet comes from there.
+    pub fn note_received(&mut self, from: SocketAddr) {
+        self.agent.note_received(Self::TAG, Way::to(from), self.now);
     }
 
     pub fn events(&mut self) -> Vec<Event> {
