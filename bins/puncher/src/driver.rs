@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use edge::{Exit, WithExit};
-use mesh::Mesh;
+use mesh::{Mesh, SocketId};
 use mio::{Interest, Poll, Token};
 use wire::{MessageId, agent::FromPuncher, signal::Candidate};
 
@@ -160,7 +160,9 @@ impl Driver {
         loop {
             for _ in 0..RECEIVE_BUDGET {
                 match self.parts.udp.receive(&mut buffer) {
-                    Ok((len, from)) => self.parts.mesh.handle_datagram(from, &buffer[..len], Instant::now()),
+                    Ok((len, from)) => {
+                        self.parts.mesh.handle_datagram(SocketId::MAIN, from, &buffer[..len], Instant::now());
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.drain(),
                     // An ICMP error for something sent earlier; the mesh learns from silence.
                     Err(error) => tracing::trace!(%error, "receive a datagram"),

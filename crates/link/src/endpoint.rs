@@ -205,25 +205,28 @@ impl Endpoint {
         id
     }
 
-    /// Takes a datagram. What is no link's, and opens none, gets no answer.
-    pub fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
+    /// Takes a datagram. What is no link's, and opens none, gets no answer. Tells whether it is a sign of life of an open
+    /// link's other side: authentic, and no copy of what came before.
+    pub fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) -> bool {
         self.clock.set(now);
         if datagram.len() > MAX_DATAGRAM || !self.may_speak(from) {
             tracing::trace!(%from, len = datagram.len(), "ignored a datagram");
-            return;
+            return false;
         }
         let mut answer = Vec::new();
         match self.quic.handle(now, from, None, None, BytesMut::from(datagram), &mut answer) {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                let Some(&id) = self.by_handle.get(&handle) else { return };
-                let Some(session) = self.sessions.get_mut(&id) else { return };
-                session.handle_datagram(event, from, &mut self.events, now);
+                let Some(&id) = self.by_handle.get(&handle) else { return false };
+                let Some(session) = self.sessions.get_mut(&id) else { return false };
+                let is_sign_of_life = session.handle_datagram(event, from, &mut self.events, now);
                 self.drive(id, now);
+                return is_sign_of_life;
             }
             Some(DatagramEvent::NewConnection(incoming)) => self.take_incoming(incoming, now),
             // Version negotiation, stateless resets, early refusals: nothing that a stranger should hear.
             Some(DatagramEvent::Response(_)) | None => tracing::trace!(%from, "ignored a datagram of no session"),
         }
+        false
     }
 
     /// Whether anything from this address can be meant for us.
@@ -435,6 +438,14 @@ impl Endpoint {
     pub fn path_changed(&mut self, link: LinkId, now: Instant) {
         if let Some(session) = self.sessions.get_mut(&link).filter(|session| session.is_open()) {
             session.connection.path_changed(now);
+            self.drive(link, now);
+        }
+    }
+
+    /// Asks the other side of a link for a sign of life, and shows it where this side is, if that has changed.
+    pub fn ping(&mut self, link: LinkId, now: Instant) {
+        if let Some(session) = self.sessions.get_mut(&link).filter(|session| session.is_open()) {
+            session.connection.ping();
             self.drive(link, now);
         }
     }

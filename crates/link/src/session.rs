@@ -390,14 +390,15 @@ impl Session {
         may_repeat && (self.is_pending() || self.echo.due().is_some())
     }
 
-    /// Takes a datagram of the other side, which may have come from elsewhere than before.
+    /// Takes a datagram of the other side, which may have come from elsewhere than before; tells whether that is a sign of
+    /// life: authentic, and no copy of what came before.
     pub(crate) fn handle_datagram(
         &mut self,
         event: ConnectionEvent,
         from: SocketAddr,
         events: &mut Events,
         now: Instant,
-    ) {
+    ) -> bool {
         let before = self.connection.stats().frame_rx;
         self.connection.handle_event(event);
         let after = self.connection.stats().frame_rx;
@@ -405,7 +406,8 @@ impl Session {
             self.follow(from, events);
         }
         let news = |of: FrameStats| (of.acks, of.crypto, of.stream, of.datagram, of.ping, of.handshake_done);
-        self.echo.heard(news(after) == news(before), now);
+        let is_copy = news(after) == news(before);
+        self.echo.heard(is_copy, now);
         if after.datagram > 0 {
             // They come from a server that has our proof.
             self.echo.confirmed();
@@ -413,6 +415,7 @@ impl Session {
             self.echo.only_answer();
         }
         self.end_echo();
+        self.is_open() && !is_copy
     }
 
     fn end_echo(&mut self) {

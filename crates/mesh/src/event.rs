@@ -1,19 +1,31 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use punch::SocketId;
 use wire::{
     IdentityKey, MessageId, PeerTag,
     agent::{Delivery, Path},
     signal::{CandidateKind, LeaveReason, Refusal},
 };
 
-/// A datagram to send from the member's one socket.
+/// A datagram to send.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Transmit {
+    /// From which of the program's sockets.
+    pub socket: SocketId,
     /// Where.
     pub to: SocketAddr,
     /// What.
     pub payload: Bytes,
+    /// The hops that it may take; `None` is the system's default.
+    pub ttl: Option<u8>,
+}
+
+impl Transmit {
+    /// A datagram from the main socket.
+    pub(crate) fn from_main(to: SocketAddr, payload: Bytes) -> Self {
+        Self { socket: SocketId::MAIN, to, payload, ttl: None }
+    }
 }
 
 /// What happened, for the program around the mesh.

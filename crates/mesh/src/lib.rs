@@ -24,7 +24,9 @@ mod peer;
 mod roster;
 mod signalling;
 mod traffic;
+mod ways;
 
 pub use config::{Config, Secret};
 pub use event::{Event, ServerEvent, Transmit};
 pub use member::Mesh;
+pub use punch::SocketId;

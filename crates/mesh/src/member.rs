@@ -4,14 +4,13 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
 use identity::ChannelSecret;
 use link::{Kind, LinkId};
+use punch::Way;
 use wire::{
     IdentityKey, MemberSlot, PeerTag,
-    agent::{Delivery, Path, PeerStatus},
-    datagram::{self, Protocol},
-    signal::{Candidate, Card, ToServer},
+    agent::{Delivery, PeerStatus},
+    signal::{Candidate, Card, RelayGrant, ToServer},
 };
 
 use crate::{
@@ -35,6 +34,8 @@ pub struct Mesh {
     pub(crate) retry: Retry,
     /// Our own seat.
     pub(crate) slot: Option<MemberSlot>,
+    /// The right to use the rendezvous' relay, as long as there is one.
+    pub(crate) relay: Option<RelayGrant>,
     pub(crate) peers: BTreeMap<PeerTag, Peer>,
     pub(crate) links: HashMap<LinkId, PeerTag>,
     pub(crate) next_tag: u32,
@@ -69,6 +70,7 @@ impl Mesh {
             signalling: State::Waiting { until: now },
             retry: Retry::default(),
             slot: None,
+            relay: None,
             peers: BTreeMap::new(),
             links: HashMap::new(),
             next_tag: 1,
@@ -113,7 +115,7 @@ impl Mesh {
             name: peer.name.clone(),
             key: peer.key,
             path: peer.path,
-            addr: self.paths.route(peer.tag),
+            addr: self.paths.route(peer.tag).and_then(Way::addr),
             rtt_us: rtt.and_then(|rtt| u32::try_from(rtt.as_micros()).ok()),
             secure: peer.secure,
         }
@@ -152,32 +154,12 @@ impl Mesh {
             self.say(link, &card);
         }
         self.paths.network_changed(now);
+        self.greet_server(now);
         self.settle(now);
     }
 
     pub(crate) fn card(&self) -> Card {
         Card { run: self.config.run, candidates: self.config.candidates.clone() }
-    }
-
-    /// Takes a datagram from the socket; what is nobody's or a stranger's gets silence.
-    pub fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
-        match datagram::protocol(datagram) {
-            Some(Protocol::Quic) => match (link::kind(datagram), self.paths.peer_at(from)) {
-                (Some(Kind::Signal), _) if from == self.config.server || self.introducer.is_some() => {
-                    self.signals.handle_datagram(from, datagram, now);
-                }
-                (Some(Kind::Peer), Some(tag)) => {
-                    self.sessions.handle_datagram(peer::virtual_addr(tag), datagram, now);
-                }
-                _ => tracing::trace!(%from, "ignored a session packet from an address that passed no check"),
-            },
-            Some(Protocol::Punchline) => match self.paths.handle_input(from, datagram, now) {
-                Ok(_) => {}
-                Err(reason) => tracing::trace!(%from, %reason, "ignored a check"),
-            },
-            Some(Protocol::Stun) | None => tracing::trace!(%from, len = datagram.len(), "ignored a datagram"),
-        }
-        self.settle(now);
     }
 
     /// Lets time pass.
@@ -217,42 +199,6 @@ impl Mesh {
         .min()
     }
 
-    /// Takes the next datagram to send.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        loop {
-            if let Some(transmit) = self.transmits.pop_front() {
-                return Some(transmit);
-            }
-            if let Some(check) = self.paths.poll_transmit() {
-                return Some(Transmit { to: check.to, payload: check.payload.into() });
-            }
-            if let Some(packet) = self.signals.poll_transmit(now) {
-                return Some(Transmit { to: packet.to, payload: packet.payload.into() });
-            }
-            let packet = self.sessions.poll_transmit(now)?;
-            if let Some(tag) = peer::tag_at(packet.to) {
-                self.route(tag, packet.payload.into(), now);
-            }
-        }
-    }
-
-    /// Sends a session packet by the peer's path; without one, keeps it, and tries the likeliest address with the first.
-    fn route(&mut self, tag: PeerTag, payload: Bytes, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&tag) else { return };
-        if let Some(to) = self.paths.route(tag) {
-            self.paths.note_sent(tag, now);
-            self.transmits.push_back(Transmit { to, payload });
-            return;
-        }
-        // The likeliest address was just opened by our check; if the guess is right, this saves half a round trip.
-        if peer.held.is_empty()
-            && let Some(to) = self.paths.best_guess(tag)
-        {
-            self.transmits.push_back(Transmit { to, payload: payload.clone() });
-        }
-        peer.hold(payload);
-    }
-
     /// Takes the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -284,37 +230,6 @@ impl Mesh {
         }
     }
 
-    fn handle_path_event(&mut self, event: punch::Event, now: Instant) {
-        let is_other = matches!(event, punch::Event::Switched { .. });
-        let (tag, path, addr, kind, rtt, why) = match event {
-            punch::Event::Usable { peer, addr, kind } => {
-                (peer, Path::Direct, Some(addr), Some(kind), None, "an authentic check came".to_owned())
-            }
-            punch::Event::Confirmed { peer, addr, kind, rtt, .. } => {
-                (peer, Path::Direct, Some(addr), Some(kind), Some(rtt), "confirmed".to_owned())
-            }
-            punch::Event::Switched { peer, addr, kind, rtt } => {
-                (peer, Path::Direct, Some(addr), Some(kind), Some(rtt), "a better path".to_owned())
-            }
-            punch::Event::Doubtful { peer } => {
-                tracing::debug!(%peer, "nothing was heard on the path; checking it");
-                return;
-            }
-            punch::Event::Lost { peer, why } => (peer, Path::None, None, None, None, why.to_string()),
-            punch::Event::Unreachable { peer, why, .. } => (peer, Path::None, None, None, None, why.to_string()),
-        };
-        let Some(peer) = self.peers.get_mut(&tag) else { return };
-        if let (true, Some(link)) = (is_other, peer.link) {
-            self.sessions.path_changed(link, now);
-        }
-        peer.path = path;
-        let since_known = now.saturating_duration_since(peer.known_at);
-        if let Some(to) = addr {
-            self.transmits.extend(peer.held.drain(..).map(|payload| Transmit { to, payload }));
-        }
-        self.events.push_back(Event::Path { tag, path, addr, kind, rtt, since_known, why });
-    }
-
     fn handle_signals_event(&mut self, link: LinkId, event: link::Event, now: Instant) {
         if self.signalling.link() == Some(link) {
             self.handle_server_event(link, event, now);
@@ -332,8 +247,8 @@ impl Mesh {
         }
         let Some(tag) = self.links.get(&link).copied() else { return };
         match event {
-            link::Event::Datagram(bytes) => self.handle_voice(tag, bytes, now),
-            link::Event::Message { lane, body } => self.handle_message(tag, lane, &body, now),
+            link::Event::Datagram(bytes) => self.handle_voice(tag, &bytes),
+            link::Event::Message { lane, body } => self.handle_message(tag, lane, &body),
             link::Event::Writable => self.flush_outbox(tag),
             link::Event::Closed(reason) => self.session_closed(tag, link, &reason, now),
             link::Event::Connected { .. } | link::Event::Moved(_) => {}
@@ -361,6 +276,7 @@ impl Mesh {
     }
 
     pub(crate) fn server_lost(&mut self, why: String, now: Instant) {
+        self.set_relay(None, now);
         let wait = self.config.retry.then(|| self.retry.failed());
         self.signalling = wait.map_or(State::Ended, |wait| State::Waiting { until: now + wait });
         self.events.push_back(Event::Server(ServerEvent::Lost { why, retry_in: wait }));

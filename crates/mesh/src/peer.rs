@@ -8,9 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use link::LinkId;
+use punch::Way;
 use wire::{IdentityKey, MemberSlot, PeerTag, RunId, agent::Path};
 
-/// Session packets that wait for the first usable path: a whole first flight, no more.
+/// Session packets that wait for the first direct path: a whole first flight, no more.
 const MAX_HELD: usize = 4;
 /// Bytes of text that may wait for a slow peer before local programs are made to wait.
 pub(crate) const OUTBOX_HIGH_WATER: usize = 4 * 1024 * 1024;
@@ -28,7 +29,9 @@ pub(crate) struct Peer {
     pub(crate) link: Option<LinkId>,
     pub(crate) secure: bool,
     pub(crate) path: Path,
-    /// Session packets that found no path yet, or went to a guess.
+    /// How its packets travel, as told last.
+    pub(crate) way: Option<Way>,
+    /// Packets of a session that is being made, which found no direct path yet, or went to a guess.
     pub(crate) held: VecDeque<Bytes>,
     /// Text messages that the session has no room for yet.
     pub(crate) outbox: VecDeque<Vec<u8>>,

@@ -100,9 +100,11 @@ impl Mesh {
         for peer in self.peers.values_mut() {
             peer.slot = None;
         }
+        self.relay = joined.relay;
         for member in joined.roster {
             self.member_told(member, now);
         }
+        self.set_relay(joined.relay, now);
         let unknown: Vec<_> = self.peers.values().filter(|p| p.slot.is_none() && !p.secure).map(|p| p.tag).collect();
         for tag in unknown {
             self.remove_peer(tag, "the rendezvous no longer knows it", now);
@@ -122,6 +124,7 @@ impl Mesh {
                 if let Some(peer) = self.peers.get_mut(&tag) {
                     peer.slot = Some(member.slot);
                 }
+                self.offer_relay(tag, now);
                 self.paths.add_candidates(tag, &candidates, now);
             }
             Some((tag, _)) => {
@@ -186,11 +189,13 @@ impl Mesh {
                 link: None,
                 secure: false,
                 path: Path::None,
+                way: None,
                 held: Default::default(),
                 outbox: Default::default(),
                 reopen_at: None,
             },
         );
+        self.offer_relay(tag, now);
         self.open_session(tag, now);
     }
 
@@ -267,7 +272,7 @@ impl Mesh {
             LeaveReason::ChannelDeleted => "the channel was deleted",
             LeaveReason::Replaced => "joined from elsewhere",
             // Only the rendezvous has lost it; a session that works says more.
-            LeaveReason::Expired if peer.secure => return,
+            LeaveReason::Expired if peer.secure => return self.offer_relay(tag, now),
             LeaveReason::Expired => "the rendezvous no longer hears it",
         };
         self.remove_peer(tag, why, now);

@@ -74,21 +74,13 @@ impl Mesh {
         }
     }
 
-    pub(crate) fn handle_voice(&mut self, tag: PeerTag, bytes: Bytes, now: Instant) {
-        self.note_heard(tag, now);
+    pub(crate) fn handle_voice(&mut self, tag: PeerTag, bytes: &Bytes) {
         if bytes.first() == Some(&(Lane::Voice as u8)) {
             self.events.push_back(Event::Voice { tag, packet: bytes.slice(1..) });
         }
     }
 
-    fn note_heard(&mut self, tag: PeerTag, now: Instant) {
-        if let Some(addr) = self.paths.route(tag) {
-            self.paths.note_received(tag, addr, now);
-        }
-    }
-
-    pub(crate) fn handle_message(&mut self, tag: PeerTag, lane: u8, body: &[u8], now: Instant) {
-        self.note_heard(tag, now);
+    pub(crate) fn handle_message(&mut self, tag: PeerTag, lane: u8, body: &[u8]) {
         if Lane::from_u8(lane) != Some(Lane::Text) {
             return;
         }

@@ -7,6 +7,8 @@ use crate::{Refused, Way};
 /// A datagram to send.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Transmit {
+    /// To whom.
+    pub peer: PeerTag,
     /// How, and where to.
     pub way: Way,
     /// What it carries.
@@ -51,6 +53,11 @@ pub enum Event {
         /// Round trip.
         rtt: Duration,
     },
+    /// The path owes an answer: it may be dead, or a packet lost. Traffic should go by other ways too until one comes.
+    Suspected {
+        /// To whom.
+        peer: PeerTag,
+    },
     /// The path does not answer as it should. Traffic should go by other ways too; a new search has begun.
     Doubtful {
         /// To whom.
@@ -81,6 +88,7 @@ impl Event {
             Self::Usable { peer, .. }
             | Self::Confirmed { peer, .. }
             | Self::Switched { peer, .. }
+            | Self::Suspected { peer }
             | Self::Doubtful { peer }
             | Self::Lost { peer, .. }
             | Self::Unreachable { peer, .. } => *peer,

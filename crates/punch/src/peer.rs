@@ -221,7 +221,7 @@ impl Peer {
         }
         self.pongs.take(now);
         path.last_sent = Some(now);
-        shared.send_pong(&self.keys, to, txid);
+        shared.send_pong(self.tag, &self.keys, to, txid);
     }
 
     fn handle_pong(&mut self, from: Way, txid: u32, now: Instant, shared: &mut Shared) {

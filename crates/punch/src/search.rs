@@ -55,7 +55,7 @@ impl Peer {
             self.lose(now, shared);
         }
         if self.suspicious_at().is_some_and(|at| at <= now) {
-            self.begin_suspicion(now);
+            self.begin_suspicion(now, shared);
         }
         if self.doubt_at().is_some_and(|at| at <= now) {
             self.begin_doubt(now, shared);
@@ -186,8 +186,9 @@ impl Peer {
         self.unheard.map(|since| since + suspicious_after(path.rtt))
     }
 
-    fn begin_suspicion(&mut self, now: Instant) {
+    fn begin_suspicion(&mut self, now: Instant, shared: &mut Shared) {
         self.suspected = true;
+        shared.events.push_back(Event::Suspected { peer: self.tag });
         let Some(way) = self.selected else { return };
         if let Some(path) = self.path_mut(way) {
             path.trigger(now);
@@ -238,7 +239,7 @@ impl Peer {
             }
             shared.ledger.charge(addr, tag, now);
         }
-        path.note_ping(shared.send_ping(&self.keys, way), now);
+        path.note_ping(shared.send_ping(tag, &self.keys, way), now);
         path.stretch = shared.jitter.factor();
         true
     }

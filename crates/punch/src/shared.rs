@@ -56,23 +56,23 @@ impl Shared {
     }
 
     /// Sends a ping; returns its transaction id.
-    pub(crate) fn send_ping(&mut self, keys: &PairKeys, way: Way) -> u32 {
+    pub(crate) fn send_ping(&mut self, peer: PeerTag, keys: &PairKeys, way: Way) -> u32 {
         let txid = self.next_number as u32;
-        self.send(keys, way, &Check::Ping { txid });
+        self.send(peer, keys, way, &Check::Ping { txid });
         txid
     }
 
     /// Sends a pong.
-    pub(crate) fn send_pong(&mut self, keys: &PairKeys, way: Way, txid: u32) {
+    pub(crate) fn send_pong(&mut self, peer: PeerTag, keys: &PairKeys, way: Way, txid: u32) {
         if self.outbox.len() < MAX_OUTBOX {
-            self.send(keys, way, &Check::Pong { txid, observed: way.addr() });
+            self.send(peer, keys, way, &Check::Pong { txid, observed: way.addr() });
         }
     }
 
-    fn send(&mut self, keys: &PairKeys, way: Way, check: &Check) {
+    fn send(&mut self, peer: PeerTag, keys: &PairKeys, way: Way, check: &Check) {
         let payload = keys.seal(self.next_number, check);
         self.next_number += 1;
-        self.outbox.push_back(Transmit { way, payload, ttl: None });
+        self.outbox.push_back(Transmit { peer, way, payload, ttl: None });
     }
 
     /// Gives an address to a peer, unless another one has it with a better right. A relayed way needs no owner.

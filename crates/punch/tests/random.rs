@@ -148,7 +148,9 @@ fn check_events(call: &Call, member: usize, seed: u64) {
                 routes.insert(peer, *way);
             }
             Event::Confirmed { way, .. } | Event::Switched { way, .. } => drop(routes.insert(peer, *way)),
-            Event::Doubtful { .. } => assert!(had, "seed {seed}: member {member}: doubt about no path"),
+            Event::Suspected { .. } | Event::Doubtful { .. } => {
+                assert!(had, "seed {seed}: member {member}: doubt about no path")
+            }
             Event::Lost { .. } => {
                 assert!(routes.remove(&peer).is_some(), "seed {seed}: member {member}: loss of no path");
             }

@@ -8,7 +8,7 @@ use std::{
 
 use identity::Identity;
 use link::{CloseReason, Endpoint, LinkId, SendError};
-use mesh::{Config, Event, Mesh, Secret};
+use mesh::{Config, Event, Mesh, Secret, SocketId};
 use netsim::{HostId, Kind, Lab, Link, Outgoing, Rng, Segment, Stack};
 use registry::{ConnId, Limits, Output, Registry};
 use wire::{
@@ -109,7 +109,7 @@ impl Stack for Node {
                 server.settle(now);
             }
             Self::Member(member) => {
-                member.mesh.handle_datagram(from, payload, now);
+                member.mesh.handle_datagram(SocketId::MAIN, from, payload, now);
                 member.settle(now);
             }
         }

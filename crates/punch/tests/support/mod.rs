@@ -77,9 +77,8 @@ impl Member {
     }
 
     fn drain(&mut self, now: Instant) {
-        while let Some(event) = self.agent.poll_event() {
-            self.events.push((now, event));
-        }
+        let told = std::iter::from_fn(|| self.agent.poll_event());
+        self.events.extend(told.filter(|event| !matches!(event, Event::Suspected { .. })).map(|event| (now, event)));
         while let Some(out) = self.agent.poll_transmit() {
             let to = out.way.addr().expect("nobody relays here");
             self.checks_sent.push((now, to));
@@ -317,6 +316,7 @@ pub fn name(event: &Event) -> &'static str {
         Event::Usable { .. } => "usable",
         Event::Confirmed { .. } => "confirmed",
         Event::Switched { .. } => "switched",
+        Event::Suspected { .. } => "suspected",
         Event::Doubtful { .. } => "doubtful",
         Event::Lost { .. } => "lost",
         Event::Unreachable { .. } => "unreachable",

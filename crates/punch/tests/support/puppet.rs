@@ -112,6 +112,7 @@ impl Puppet {
     }
 
     pub fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.agent.poll_event()).collect()
+        let told = std::iter::from_fn(|| self.agent.poll_event());
+        told.filter(|event| !matches!(event, Event::Suspected { .. })).collect()
     }
 }

@@ -1,0 +1,209 @@
+//! How packets get to peers and come from them: straight, or through somebody who relays.
+
+use std::{net::SocketAddr, time::Instant};
+
+use bytes::Bytes;
+use link::Kind;
+use punch::{SocketId, Way};
+use wire::{
+    MemberSlot, PeerTag,
+    agent::Path,
+    datagram::{self, Protocol, RELAY_DOWN},
+    relay,
+    signal::{CandidateKind, RelayGrant},
+};
+
+use crate::{Event, Mesh, Transmit, peer};
+
+impl Mesh {
+    /// Takes a datagram from one of the program's sockets; what is nobody's or a stranger's gets silence.
+    pub fn handle_datagram(&mut self, at: SocketId, from: SocketAddr, datagram: &[u8], now: Instant) {
+        let way = Way::Direct { socket: at, addr: from };
+        match datagram::protocol(datagram) {
+            Some(Protocol::Quic) if link::kind(datagram) == Some(Kind::Signal) => {
+                if from == self.config.server || self.introducer.is_some() {
+                    self.signals.handle_datagram(from, datagram, now);
+                }
+            }
+            Some(Protocol::Quic) => match self.paths.peer_at(way) {
+                Some(tag) => self.handle_session_packet(tag, way, datagram, now),
+                None => tracing::trace!(%from, "ignored a session packet from an address that passed no check"),
+            },
+            Some(Protocol::Punchline) if datagram[0] == RELAY_DOWN => self.handle_relayed(from, datagram, now),
+            Some(Protocol::Punchline) => self.handle_check(way, datagram, now),
+            Some(Protocol::Stun) | None => tracing::trace!(%from, len = datagram.len(), "ignored a datagram"),
+        }
+        self.settle(now);
+    }
+
+    fn handle_session_packet(&mut self, tag: PeerTag, way: Way, packet: &[u8], now: Instant) {
+        if link::kind(packet) == Some(Kind::Peer) && self.sessions.handle_datagram(peer::virtual_addr(tag), packet, now)
+        {
+            self.paths.note_received(tag, way, now);
+        }
+    }
+
+    fn handle_check(&mut self, way: Way, datagram: &[u8], now: Instant) {
+        if let Err(reason) = self.paths.handle_input(way, datagram, now) {
+            tracing::trace!(%way, %reason, "ignored a check");
+        }
+    }
+
+    /// Something came through the relay of the rendezvous.
+    fn handle_relayed(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
+        let sender = relay::split_down(datagram).filter(|_| from == self.config.server && self.relay.is_some());
+        let sender = sender.and_then(|(slot, sealed)| Some((self.peer_in(slot)?, sealed)));
+        let Some((tag, sealed)) = sender else {
+            return tracing::trace!(%from, "ignored a relay frame from elsewhere, or from nobody who is known");
+        };
+        match datagram::protocol(sealed) {
+            Some(Protocol::Quic) => self.handle_session_packet(tag, Way::Server, sealed, now),
+            Some(Protocol::Punchline) if sealed[0] == datagram::CHECK => self.handle_check(Way::Server, sealed, now),
+            _ => tracing::trace!(%tag, "ignored what came through the relay"),
+        }
+    }
+
+    fn peer_in(&self, slot: MemberSlot) -> Option<PeerTag> {
+        self.peers.values().find(|peer| peer.slot == Some(slot)).map(|peer| peer.tag)
+    }
+
+    /// The rendezvous relays, or does not any more.
+    pub(crate) fn set_relay(&mut self, grant: Option<RelayGrant>, now: Instant) {
+        self.relay = grant;
+        for tag in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.offer_relay(tag, now);
+        }
+    }
+
+    /// Lets a peer be reached through the rendezvous if it is known there, and only then.
+    pub(crate) fn offer_relay(&mut self, tag: PeerTag, now: Instant) {
+        let has_seat = self.peers.get(&tag).is_some_and(|peer| peer.slot.is_some());
+        if has_seat && self.relay.is_some() {
+            self.paths.add_relay(tag, Way::Server, now);
+        } else {
+            self.paths.remove_relay(tag, Way::Server, now);
+        }
+    }
+
+    /// Shows the rendezvous where this member is: it may be somewhere else than before.
+    pub(crate) fn greet_server(&mut self, now: Instant) {
+        if let Some(link) = self.signalling.link() {
+            self.signals.ping(link, now);
+        }
+    }
+
+    /// Takes the next datagram to send.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        loop {
+            if let Some(transmit) = self.transmits.pop_front() {
+                return Some(transmit);
+            }
+            if let Some(check) = self.paths.poll_transmit() {
+                self.send(check.peer, check.way, check.payload.into(), check.ttl);
+            } else if let Some(packet) = self.signals.poll_transmit(now) {
+                return Some(Transmit::from_main(packet.to, packet.payload.into()));
+            } else {
+                let packet = self.sessions.poll_transmit(now)?;
+                if let Some(tag) = peer::tag_at(packet.to) {
+                    self.route(tag, packet.payload.into(), now);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, tag: PeerTag, way: Way, payload: Bytes, ttl: Option<u8>) {
+        let transmit = match way {
+            Way::Direct { socket, addr } => Some(Transmit { socket, to: addr, payload, ttl }),
+            Way::Server => self.relay_frame(tag, &payload),
+            Way::Member(_) => None,
+        };
+        self.transmits.extend(transmit);
+    }
+
+    fn relay_frame(&self, tag: PeerTag, payload: &[u8]) -> Option<Transmit> {
+        let (grant, slot) = (self.relay?, self.peers.get(&tag)?.slot?);
+        Some(Transmit::from_main(self.config.server, relay::up(grant.session, slot, payload).into()))
+    }
+
+    /// Sends a session packet by the peer's path, and by another if that is in doubt.
+    fn route(&mut self, tag: PeerTag, payload: Bytes, now: Instant) {
+        let route = self.paths.path(tag).filter(|_| self.paths.route(tag).is_some());
+        if let Some(route) = route {
+            self.paths.note_sent(tag, route.way, now);
+            if let Some(spare) = self.paths.spare(tag).filter(|_| route.doubtful) {
+                self.send(tag, spare, payload.clone(), None);
+            }
+            self.send(tag, route.way, payload.clone(), None);
+        }
+        if route.is_none_or(|route| !route.way.is_direct()) {
+            self.try_directly(tag, payload);
+        }
+    }
+
+    /// Keeps a packet of a session that is being made for the first direct path, and tries the likeliest address with the
+    /// first one: our check has just opened it, and if the guess is right, this saves half a round trip.
+    fn try_directly(&mut self, tag: PeerTag, payload: Bytes) {
+        let Some(peer) = self.peers.get_mut(&tag).filter(|peer| !peer.secure) else { return };
+        let is_first = peer.held.is_empty();
+        peer.hold(payload.clone());
+        if let Some(guess) = self.paths.best_guess(tag).filter(|_| is_first) {
+            self.send(tag, guess, payload, None);
+        }
+    }
+
+    pub(crate) fn handle_path_event(&mut self, event: punch::Event, now: Instant) {
+        match event {
+            punch::Event::Usable { peer, way, kind } => {
+                let why = if way.is_direct() { "an authentic check came" } else { "until there is a direct path" };
+                self.path_found(peer, way, (kind, None), why, now);
+            }
+            punch::Event::Confirmed { peer, way, kind, rtt, .. } => {
+                self.path_found(peer, way, (kind, Some(rtt)), "confirmed", now);
+            }
+            punch::Event::Switched { peer, way, kind, rtt } => {
+                self.path_found(peer, way, (kind, Some(rtt)), "a better path", now);
+            }
+            punch::Event::Suspected { .. } | punch::Event::Doubtful { .. } => self.greet_server(now),
+            punch::Event::Lost { peer, why } => self.path_missing(peer, true, why.to_string(), now),
+            punch::Event::Unreachable { peer, why, .. } => self.path_missing(peer, false, why.to_string(), now),
+        }
+    }
+
+    fn path_found(
+        &mut self,
+        tag: PeerTag,
+        way: Way,
+        (kind, rtt): (CandidateKind, Option<std::time::Duration>),
+        why: &str,
+        now: Instant,
+    ) {
+        let Some(peer) = self.peers.get_mut(&tag) else { return };
+        let before = peer.way.replace(way);
+        if let (true, Some(link)) = (before.is_some_and(|before| before != way), peer.link) {
+            self.sessions.path_changed(link, now);
+        }
+        peer.path = match way {
+            Way::Direct { .. } => Path::Direct,
+            Way::Member(_) => Path::Member,
+            Way::Server => Path::Relay,
+        };
+        let (path, since_known) = (peer.path, now.saturating_duration_since(peer.known_at));
+        if way.is_direct() {
+            for payload in std::mem::take(&mut peer.held) {
+                self.send(tag, way, payload, None);
+            }
+        }
+        let (addr, why) = (way.addr(), why.to_owned());
+        self.events.push_back(Event::Path { tag, path, addr, kind: Some(kind), rtt, since_known, why });
+    }
+
+    /// There is no direct path, and no other one either if the last is lost.
+    fn path_missing(&mut self, tag: PeerTag, is_lost: bool, why: String, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&tag) else { return };
+        if is_lost {
+            (peer.way, peer.path) = (None, Path::None);
+        }
+        let (path, since_known) = (peer.path, now.saturating_duration_since(peer.known_at));
+        self.events.push_back(Event::Path { tag, path, addr: None, kind: None, rtt: None, since_known, why });
+    }
+}
