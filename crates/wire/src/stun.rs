@@ -2,7 +2,8 @@
 //!
 //! Only Binding is spoken, without credentials: a request's USERNAME and MESSAGE-INTEGRITY are known and passed over.
 //! A request from before RFC 5389, without the magic cookie, is nobody's. Answers carry no SOFTWARE and no reason
-//! phrase, so that they stay close to the size of what was asked.
+//! phrase, so that they stay close to the size of what was asked. Of RFC 5780 there is what tells how a NAT maps and
+//! filters: CHANGE-REQUEST, RESPONSE-ORIGIN and OTHER-ADDRESS; never RESPONSE-PORT, which aims answers at others.
 //!
 //! ```
 //! use wire::stun;
@@ -13,18 +14,27 @@
 //! assert_eq!(stun::Message::decode(&answer).unwrap().mapped_address(), Some(from));
 //! ```
 
+mod encode;
+mod server;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use encode::fingerprint;
+pub use encode::{request, request_elsewhere};
+pub use server::{Places, Question, answer};
 
 const COOKIE: u32 = 0x2112_a442;
 const HEADER: usize = 20;
 const BINDING: u16 = 0x001;
-const FINGERPRINT_XOR: u32 = 0x5354_554e;
 
 const MAPPED_ADDRESS: u16 = 0x0001;
+const CHANGE_REQUEST: u16 = 0x0003;
 const ERROR_CODE: u16 = 0x0009;
 const UNKNOWN_ATTRIBUTES: u16 = 0x000a;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 const FINGERPRINT: u16 = 0x8028;
+const RESPONSE_ORIGIN: u16 = 0x802b;
+const OTHER_ADDRESS: u16 = 0x802c;
 /// From here on an attribute may be passed over by who does not know it.
 const COMPREHENSION_OPTIONAL: u16 = 0x8000;
 /// The comprehension-required attributes of RFC 8489 itself.
@@ -34,6 +44,15 @@ const KNOWN: [u16; 11] =
 /// Ties an answer to its request.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TransactionId(pub [u8; 12]);
+
+/// From where else a server is asked to answer (RFC 5780, 7.2).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Change {
+    /// From its other IP address.
+    pub ip: bool,
+    /// From its other port.
+    pub port: bool,
+}
 
 /// What a message is (RFC 8489, 5).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -145,88 +164,35 @@ impl<'a> Message<'a> {
         Some(u16::from(class & 7) * 100 + u16::from(number))
     }
 
+    /// From where the answer came, as the server says (RFC 5780, 7.3).
+    pub fn response_origin(&self) -> Option<SocketAddr> {
+        self.plain_address(RESPONSE_ORIGIN)
+    }
+
+    /// From where a server answers that is asked to change both its address and its port (RFC 5780, 7.4).
+    pub fn other_address(&self) -> Option<SocketAddr> {
+        self.plain_address(OTHER_ADDRESS)
+    }
+
+    fn plain_address(&self, wanted: u16) -> Option<SocketAddr> {
+        self.attributes().find(|(kind, _)| *kind == wanted).and_then(|(_, value)| address(value))
+    }
+
+    /// `None` if it makes no sense.
+    fn change_request(&self) -> Option<Change> {
+        let Some((_, value)) = self.attributes().find(|(kind, _)| *kind == CHANGE_REQUEST) else {
+            return Some(Change::default());
+        };
+        let flags = u32::from_be_bytes(value.try_into().ok()?);
+        Some(Change { ip: flags & 4 != 0, port: flags & 2 != 0 })
+    }
+
     fn unknown_attributes(&self) -> Vec<u16> {
         let required = self.attributes().map(|(kind, _)| kind).filter(|kind| *kind < COMPREHENSION_OPTIONAL);
         let mut unknown: Vec<u16> = required.filter(|kind| !KNOWN.contains(kind)).collect();
         unknown.sort_unstable();
         unknown.dedup();
         unknown
-    }
-}
-
-/// A Binding request, with a FINGERPRINT so that it is told from everything else on the port.
-pub fn request(transaction: TransactionId) -> Vec<u8> {
-    let mut out = start(Class::Request, transaction);
-    finish(&mut out, true);
-    out
-}
-
-/// What a server answers to a datagram from `from`; `None` is silence: only a whole Binding request gets an answer.
-pub fn answer(datagram: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
-    let request = Message::decode(datagram).ok()?;
-    if request.class != Class::Request || request.method != BINDING {
-        return None;
-    }
-    let unknown = request.unknown_attributes();
-    let mut out = if unknown.is_empty() {
-        success(request.transaction, from)
-    } else {
-        unknown_attribute(request.transaction, &unknown)
-    };
-    finish(&mut out, request.has_fingerprint);
-    Some(out)
-}
-
-fn success(transaction: TransactionId, from: SocketAddr) -> Vec<u8> {
-    let mut out = start(Class::Success, transaction);
-    let from = xor(SocketAddr::new(from.ip().to_canonical(), from.port()), transaction);
-    let mut value = vec![0, if from.is_ipv4() { 1 } else { 2 }];
-    value.extend_from_slice(&from.port().to_be_bytes());
-    match from.ip() {
-        IpAddr::V4(ip) => value.extend_from_slice(&ip.octets()),
-        IpAddr::V6(ip) => value.extend_from_slice(&ip.octets()),
-    }
-    push_attribute(&mut out, XOR_MAPPED_ADDRESS, &value);
-    out
-}
-
-fn unknown_attribute(transaction: TransactionId, unknown: &[u16]) -> Vec<u8> {
-    let mut out = start(Class::Error, transaction);
-    push_attribute(&mut out, ERROR_CODE, &[0, 0, 4, 20]);
-    let listed: Vec<u8> = unknown.iter().flat_map(|kind| kind.to_be_bytes()).collect();
-    push_attribute(&mut out, UNKNOWN_ATTRIBUTES, &listed);
-    out
-}
-
-fn start(class: Class, transaction: TransactionId) -> Vec<u8> {
-    let kind = BINDING
-        | match class {
-            Class::Request => 0x000,
-            Class::Indication => 0x010,
-            Class::Success => 0x100,
-            Class::Error => 0x110,
-        };
-    let mut out = Vec::with_capacity(64);
-    out.extend_from_slice(&kind.to_be_bytes());
-    out.extend_from_slice(&[0, 0]);
-    out.extend_from_slice(&COOKIE.to_be_bytes());
-    out.extend_from_slice(&transaction.0);
-    out
-}
-
-fn push_attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    out.extend_from_slice(&kind.to_be_bytes());
-    out.extend_from_slice(&(value.len() as u16).to_be_bytes());
-    out.extend_from_slice(value);
-    out.resize(out.len().next_multiple_of(4), 0);
-}
-
-fn finish(out: &mut Vec<u8>, with_fingerprint: bool) {
-    let length = out.len() - HEADER + if with_fingerprint { 8 } else { 0 };
-    out[2..4].copy_from_slice(&(length as u16).to_be_bytes());
-    if with_fingerprint {
-        let crc = fingerprint(out);
-        push_attribute(out, FINGERPRINT, &crc.to_be_bytes());
     }
 }
 
@@ -275,157 +241,5 @@ fn xor(address: SocketAddr, transaction: TransactionId) -> SocketAddr {
     SocketAddr::new(ip, address.port() ^ (COOKIE >> 16) as u16)
 }
 
-fn fingerprint(bytes: &[u8]) -> u32 {
-    crc32(bytes) ^ FINGERPRINT_XOR
-}
-
-/// CRC-32 of ITU V.42, bit by bit: messages are short.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TRANSACTION: TransactionId =
-        TransactionId([0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae]);
-
-    /// RFC 5769, 2.1: SOFTWARE, PRIORITY, ICE-CONTROLLED, USERNAME, MESSAGE-INTEGRITY, FINGERPRINT.
-    const SAMPLE_REQUEST: &str = "000100582112a442b7e7a701bc34d686fa87dfae
-        802200105354554e207465737420636c69656e74 002400046e0001ff 80290008932ff9b151263b36
-        000600096576746a3a68367659202020 000800149aeaa70cbfd8cb56781ef2b5b2d3f249c1b571a2 80280004e57a3bcf";
-    /// RFC 5769, 2.2.
-    const SAMPLE_IPV4: &str = "0101003c2112a442b7e7a701bc34d686fa87dfae
-        8022000b7465737420766563746f7220 002000080001a147e112a643
-        000800142b91f599fd9e90c38c7489f92af9ba53f06be7d7 80280004c07d4c96";
-    /// RFC 5769, 2.3.
-    const SAMPLE_IPV6: &str = "010100482112a442b7e7a701bc34d686fa87dfae
-        8022000b7465737420766563746f7220 002000140002a1470113a9faa5d3f179bc25f4b5bed2b9d9
-        00080014a382954e4be67bf11784c97c8292c275bfe3ed41 80280004c8fb0b4c";
-
-    fn bytes(hex: &str) -> Vec<u8> {
-        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-        digits.chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
-    }
-
-    fn with_attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut out = start(Class::Request, TRANSACTION);
-        push_attribute(&mut out, kind, value);
-        finish(&mut out, false);
-        out
-    }
-
-    #[test]
-    fn the_sample_request_of_rfc_5769_is_read() {
-        let datagram = bytes(SAMPLE_REQUEST);
-        let message = Message::decode(&datagram).unwrap();
-        assert_eq!((message.class, message.method), (Class::Request, BINDING));
-        assert_eq!(message.transaction, TRANSACTION);
-        assert!(message.has_fingerprint);
-        let attributes: Vec<_> = message.attributes().collect();
-        assert_eq!(attributes.iter().map(|a| a.0).collect::<Vec<_>>(), [0x8022, 0x24, 0x8029, 6, 8, 0x8028]);
-        assert_eq!(attributes[0].1, b"STUN test client");
-        assert_eq!(attributes[3].1, b"evtj:h6vY");
-    }
-
-    #[test]
-    fn the_sample_responses_of_rfc_5769_are_read() {
-        for (sample, expected) in
-            [(SAMPLE_IPV4, "192.0.2.1:32853"), (SAMPLE_IPV6, "[2001:db8:1234:5678:11:2233:4455:6677]:32853")]
-        {
-            let datagram = bytes(sample);
-            let message = Message::decode(&datagram).unwrap();
-            assert_eq!((message.class, message.has_fingerprint), (Class::Success, true));
-            assert_eq!(message.mapped_address(), Some(expected.parse().unwrap()));
-        }
-    }
-
-    #[test]
-    fn a_request_is_answered_with_the_address_it_came_from() {
-        for from in ["192.0.2.1:32853", "[2001:db8::7]:1"] {
-            let from = from.parse().unwrap();
-            let datagram = answer(&request(TRANSACTION), from).unwrap();
-            let message = Message::decode(&datagram).unwrap();
-            assert_eq!((message.class, message.transaction), (Class::Success, TRANSACTION));
-            assert_eq!(message.mapped_address(), Some(from));
-            assert!(message.has_fingerprint, "as the request had one");
-        }
-    }
-
-    #[test]
-    fn answer_bytes_are_those_of_the_sample_response() {
-        let request = with_attribute(0x8022, b"x");
-        let datagram = answer(&request, "192.0.2.1:32853".parse().unwrap()).unwrap();
-        assert_eq!(datagram, bytes("0101000c2112a442b7e7a701bc34d686fa87dfae 002000080001a147e112a643"));
-    }
-
-    #[test]
-    fn an_ipv4_mapped_source_is_told_as_ipv4() {
-        let datagram = answer(&request(TRANSACTION), "[::ffff:192.0.2.1]:9".parse().unwrap()).unwrap();
-        let message = Message::decode(&datagram).unwrap();
-        assert_eq!(message.mapped_address(), Some("192.0.2.1:9".parse().unwrap()));
-    }
-
-    #[test]
-    fn an_unknown_attribute_that_must_be_understood_is_refused_by_name() {
-        let from = "192.0.2.1:1".parse().unwrap();
-        let datagram = answer(&bytes(SAMPLE_REQUEST), from).unwrap();
-        let message = Message::decode(&datagram).unwrap();
-        assert_eq!((message.class, message.error_code()), (Class::Error, Some(420)));
-        assert!(message.attributes().any(|a| a == (UNKNOWN_ATTRIBUTES, &[0x00, 0x24])), "PRIORITY");
-        let change_request = with_attribute(0x0003, &[0, 0, 0, 2]);
-        let datagram = answer(&change_request, from).unwrap();
-        assert_eq!(Message::decode(&datagram).unwrap().error_code(), Some(420));
-        assert!(datagram.len() * 10 <= change_request.len() * 16, "no more amplification than a success has");
-    }
-
-    #[test]
-    fn what_is_no_whole_binding_request_gets_silence() {
-        let from = "192.0.2.1:1".parse().unwrap();
-        let good = request(TRANSACTION);
-        let mut cases = vec![("a response", bytes(SAMPLE_IPV4))];
-        for length in 0..good.len() {
-            cases.push(("a cut request", good[..length].to_vec()));
-        }
-        cases.push(("a longer one", [&good[..], &[0]].concat()));
-        let mut bent = |what, at: usize, byte: u8| {
-            let mut datagram = good.clone();
-            datagram[at] ^= byte;
-            cases.push((what, datagram));
-        };
-        bent("a wrong fingerprint", good.len() - 1, 1);
-        bent("a wrong cookie", 4, 1);
-        bent("an indication", 1, 0x10);
-        bent("another method", 1, 2);
-        bent("a wrong length", 3, 4);
-        bent("an attribute that is too long", HEADER + 3, 0x40);
-        for (what, datagram) in cases {
-            assert_eq!(answer(&datagram, from), None, "{what}: {datagram:02x?}");
-        }
-    }
-
-    #[test]
-    fn no_bytes_make_the_codec_panic() {
-        let mut state = 1u64;
-        let mut random = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize
-        };
-        let samples = [SAMPLE_REQUEST, SAMPLE_IPV4, SAMPLE_IPV6].map(bytes);
-        for _ in 0..20_000 {
-            let mut datagram = samples[random() % 3].clone();
-            for _ in 0..random() % 4 {
-                let at = random() % datagram.len();
-                datagram[at] = random() as u8;
-            }
-            datagram.truncate(random() % (datagram.len() * 2));
-            if let Ok(message) = Message::decode(&datagram) {
-                let _ = (message.mapped_address(), message.error_code(), message.attributes().count());
-            }
-            let _ = answer(&datagram, "[2001:db8::1]:2".parse().unwrap());
-        }
-    }
-}
+mod tests;
