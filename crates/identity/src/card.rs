@@ -118,7 +118,7 @@ mod tests {
             addr: format!("[2001:db8:ffff:ffff:ffff:ffff:ffff:{i:x}]:65535").parse().unwrap(),
             kind: CandidateKind::Advertised,
         };
-        Card { run: RunId(u64::MAX), candidates: (0..candidates).map(candidate).collect() }
+        Card { run: RunId(u64::MAX), candidates: (0..candidates).map(candidate).collect(), nat: None }
     }
 
     #[test]

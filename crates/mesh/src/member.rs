@@ -159,7 +159,7 @@ impl Mesh {
     }
 
     pub(crate) fn card(&self) -> Card {
-        Card { run: self.config.run, candidates: self.config.candidates.clone() }
+        Card { run: self.config.run, candidates: self.config.candidates.clone(), nat: None }
     }
 
     /// Lets time pass.

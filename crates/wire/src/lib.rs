@@ -9,6 +9,7 @@
 //! | [`stun`] | any STUN client and the rendezvous | UDP, RFC 8489 |
 //! | [`check`] | two members, before they have a session | UDP, sealed by their pair keys |
 //! | [`relay`] | two members, by way of their rendezvous | UDP |
+//! | [`nat`] | members, about their routers | a sealed card of [`signal`] |
 //! | [`signal`] | a member and its rendezvous | a QUIC stream of [`frame`]s |
 //! | [`peer`] | two members | QUIC streams of [`frame`]s |
 //! | [`voice`] | two members' `audio-pipe`s | QUIC datagrams |
@@ -19,6 +20,7 @@ pub mod check;
 pub mod datagram;
 pub mod frame;
 mod ids;
+pub mod nat;
 pub mod peer;
 pub mod relay;
 pub mod signal;

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{IdentityKey, MemberSlot};
+use crate::{IdentityKey, MemberSlot, nat::NatFacts};
 
 /// Application protocol of a signalling session (RFC 7301).
 pub const ALPN: &[u8] = b"punchline-signal/1";
@@ -117,6 +117,8 @@ pub struct Card {
     pub run: crate::RunId,
     /// Addresses of the member's own interfaces, port mappings, and by-hand ones; at most [`MAX_CANDIDATES`].
     pub candidates: Vec<Candidate>,
+    /// What the member knows of its router; `None` before anybody has said.
+    pub nat: Option<NatFacts>,
 }
 
 /// Candidates that one card may list.
