@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{HostId, Net, epoch};
+use crate::{HostId, Net, TTL, epoch};
 
 /// A sans-IO program that runs on a host.
 pub trait Stack {
@@ -14,6 +14,10 @@ pub trait Stack {
     fn handle_timeout(&mut self, now: Instant);
     /// Gives the next datagram to send.
     fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing>;
+    /// Gives the next datagram to send with its time to live; a stack that never sends short-lived ones need not say it.
+    fn poll_packet(&mut self, now: Instant) -> Option<(Outgoing, u8)> {
+        self.poll_transmit(now).map(|out| (out, TTL))
+    }
     /// Tells when it wants to be called next.
     fn poll_timeout(&mut self) -> Option<Instant>;
 }
@@ -68,6 +72,11 @@ impl<S: Stack> Lab<S> {
     /// If there is none.
     pub fn stack(&self, host: HostId) -> &S {
         &self.stacks[&host]
+    }
+
+    /// The program on a host, if there is one, to look into or to change behind its back.
+    pub fn stack_mut(&mut self, host: HostId) -> Option<&mut S> {
+        self.stacks.get_mut(&host)
     }
 
     /// Does something to the program on a host, then sends what it wants sent.
@@ -143,8 +152,8 @@ impl<S: Stack> Lab<S> {
 
     fn drain(&mut self, host: HostId) {
         let Some(stack) = self.stacks.get_mut(&host) else { return };
-        while let Some(Outgoing { port, to, payload }) = stack.poll_transmit(self.now) {
-            self.net.send(host, port, to, payload, self.now);
+        while let Some((Outgoing { port, to, payload }, ttl)) = stack.poll_packet(self.now) {
+            self.net.send_with_ttl(host, port, to, payload, ttl, self.now);
         }
     }
 }

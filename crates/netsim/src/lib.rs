@@ -3,7 +3,7 @@
 //! A [`Net`] is a tree: the [internet](Segment::INTERNET), routers attached to it, and behind each router a segment
 //! with hosts and further routers. A datagram is an address pair and bytes; it takes its time on each [`Link`], and each
 //! router on its way keeps state for it as its [`Nat`] says, in the words of RFC 4787. [`Kind`] names the routers that
-//! people have at home, and [`Nat::can_punch`] is the oracle for which pairs of them can reach each other.
+//! people have at home, and [`direct_path_possible`] is the oracle for which pairs of them can reach each other, and how.
 //!
 //! Life cycle: build the tree (`add_router`, `add_host`, `set_link`), then `send`, move a clock to `next_event`, `advance`
 //! to it and take the deliveries. Or implement [`Stack`] and let a [`Lab`] do that for a program on each host. The
@@ -29,17 +29,21 @@
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 
+mod kind;
 mod lab;
 mod link;
 mod nat;
 mod net;
+mod oracle;
 mod rng;
 mod table;
 
+pub use kind::Kind;
 pub use lab::{Lab, Outgoing, Stack};
 pub use link::Link;
-pub use nat::{Filtering, Hairpin, Kind, Lifetime, Mapping, Nat, Ports};
-pub use net::{Delivery, DropReason, HostId, Net, RouterId, Segment};
+pub use nat::{Filtering, Hairpin, Lifetime, Mapping, Nat, Ports, Udp};
+pub use net::{CORE_HOPS, Delivery, DropReason, HostId, Net, RouterId, Segment, TTL};
+pub use oracle::{Means, direct_path_possible};
 pub use rng::Rng;
 
 use std::{sync::OnceLock, time::Instant};

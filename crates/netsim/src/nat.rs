@@ -1,4 +1,4 @@
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 /// What a router does to the datagrams of one address family, in the words of RFC 4787.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +18,11 @@ pub struct Nat {
     /// Whether an uninvited datagram from outside makes state of its own, so that the next datagram from inside to
     /// that very place gets another port (Linux, if the outside interface accepts or rejects).
     pub poison: bool,
+    /// Whether two hosts with the same inside port share one external port as long as their remotes differ (Linux,
+    /// "port overloading"); if not, the second one gets a port of its own.
+    pub overloads: bool,
+    /// What it does to UDP as such.
+    pub udp: Udp,
     /// Mappings there may be at a time.
     pub table_limit: usize,
 }
@@ -63,6 +68,18 @@ pub enum Ports {
     },
 }
 
+/// What becomes of UDP at a router that may be against it. Without ICMP, to drop and to reject are the same here.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Udp {
+    /// It passes.
+    #[default]
+    Passes,
+    /// It does not.
+    Blocked,
+    /// What goes to this port passes, and its answers.
+    Only(u16),
+}
+
 /// RFC 4787, section 6.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Hairpin {
@@ -99,99 +116,6 @@ impl Default for Lifetime {
     }
 }
 
-/// Kinds of routers by name, as people meet them.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Kind {
-    /// Lets everything pass.
-    Open,
-    /// Rewrites nothing, lets answers pass.
-    Firewall,
-    /// "Full cone".
-    Full,
-    /// "Address-restricted cone".
-    Addr,
-    /// "Port-restricted cone"; also Linux masquerading that drops on its outside.
-    Port,
-    /// The same with ports that are not kept.
-    PortRandom,
-    /// "Symmetric".
-    Symmetric,
-    /// Symmetric with consecutive ports.
-    SymmetricSequential,
-    /// Symmetric within a block of 512 ports.
-    SymmetricBlock,
-    /// A mapping and a filter for each destination address.
-    SymmetricAddr,
-    /// Linux masquerading whose outside accepts or rejects: is poisoned by an early datagram.
-    LinuxOpen,
-    /// A carrier's NAT that was made for calls (RFC 6888).
-    Carrier,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::Open,
-        Self::Firewall,
-        Self::Full,
-        Self::Addr,
-        Self::Port,
-        Self::PortRandom,
-        Self::Symmetric,
-        Self::SymmetricSequential,
-        Self::SymmetricBlock,
-        Self::SymmetricAddr,
-        Self::LinuxOpen,
-        Self::Carrier,
-    ];
-
-    /// What a router of this kind does.
-    pub fn nat(self) -> Nat {
-        let cone = |filtering| Nat { filtering, ..Nat::default() };
-        let symmetric = |ports| Nat { mapping: Mapping::AddressAndPortDependent, ports, ..Nat::default() };
-        match self {
-            Self::Open => Nat { translate: false, ..cone(Filtering::EndpointIndependent) },
-            Self::Firewall => Nat { translate: false, ..Nat::default() },
-            Self::Full => cone(Filtering::EndpointIndependent),
-            Self::Addr => cone(Filtering::AddressDependent),
-            Self::Port => Nat::default(),
-            Self::PortRandom => Nat { ports: Ports::Random, ..Nat::default() },
-            Self::Symmetric => symmetric(Ports::Random),
-            Self::SymmetricSequential => symmetric(Ports::Sequential { step: 1 }),
-            Self::SymmetricBlock => symmetric(Ports::Block { size: 512 }),
-            Self::SymmetricAddr => Nat {
-                mapping: Mapping::AddressDependent,
-                filtering: Filtering::AddressDependent,
-                ports: Ports::Random,
-                ..Nat::default()
-            },
-            Self::LinuxOpen => Nat { poison: true, ..Nat::default() },
-            Self::Carrier => {
-                Nat { ports: Ports::Random, hairpin: Hairpin::ExternalSource, ..cone(Filtering::EndpointIndependent) }
-            }
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Open => "open",
-            Self::Firewall => "fw",
-            Self::Full => "full",
-            Self::Addr => "addr",
-            Self::Port => "port",
-            Self::PortRandom => "port-rand",
-            Self::Symmetric => "sym",
-            Self::SymmetricSequential => "sym-seq",
-            Self::SymmetricBlock => "sym-block",
-            Self::SymmetricAddr => "sym-adm",
-            Self::LinuxOpen => "linux-open",
-            Self::Carrier => "cgn",
-        })
-    }
-}
-
 impl Default for Nat {
     /// The common home router: endpoint-independent mapping that keeps ports, address and port-dependent filtering.
     fn default() -> Self {
@@ -203,6 +127,8 @@ impl Default for Nat {
             hairpin: Hairpin::No,
             lifetime: Lifetime::default(),
             poison: false,
+            overloads: false,
+            udp: Udp::Passes,
             table_limit: 4096,
         }
     }
@@ -212,61 +138,15 @@ impl Nat {
     /// What a host sees of this router and another one in front of it: of each axis the stricter.
     #[must_use]
     pub fn behind(self, outer: Self) -> Self {
+        let keeps = outer.mapping == Mapping::EndpointIndependent && outer.ports == Ports::Preserving;
         Self {
             translate: self.translate || outer.translate,
             mapping: self.mapping.max(outer.mapping),
             filtering: self.filtering.max(outer.filtering),
+            ports: if keeps { self.ports } else { outer.ports },
+            poison: self.poison || outer.poison,
+            udp: if self.udp == Udp::Passes { outer.udp } else { self.udp },
             ..self
         }
-    }
-
-    /// Whether plain punching can give these two a path in both directions, each knowing where the rendezvous sees the
-    /// other: the oracle of every test that pairs routers. It knows nothing of prediction, and takes it that neither
-    /// router is poisoned.
-    pub fn can_punch(self, other: Self) -> bool {
-        let through = |from: Self, to: Self| from.reaches(to) && to.is_heard_by(from);
-        through(self, other) || through(other, self)
-    }
-
-    /// Whether a datagram that we send to where the rendezvous sees `to` arrives, `to` having sent likewise.
-    fn reaches(self, to: Self) -> bool {
-        match (to.mapping, to.filtering) {
-            (_, Filtering::EndpointIndependent) => true,
-            (Mapping::EndpointIndependent, Filtering::AddressDependent) => true,
-            (Mapping::EndpointIndependent, Filtering::AddressAndPortDependent) => {
-                self.mapping == Mapping::EndpointIndependent
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether our answer to `asker`, who sent to where the rendezvous sees us, arrives.
-    fn is_heard_by(self, asker: Self) -> bool {
-        self.mapping == Mapping::EndpointIndependent || asker.filtering != Filtering::AddressAndPortDependent
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oracle_says_what_was_measured_with_real_nats() {
-        let symmetric = [Kind::Symmetric, Kind::SymmetricSequential, Kind::SymmetricBlock, Kind::SymmetricAddr];
-        let lenient = [Kind::Open, Kind::Full, Kind::Addr, Kind::Carrier];
-        for a in Kind::ALL {
-            for b in Kind::ALL {
-                let hard = usize::from(symmetric.contains(&a)) + usize::from(symmetric.contains(&b));
-                let expected = hard == 0 || hard == 1 && (lenient.contains(&a) || lenient.contains(&b));
-                assert_eq!(a.nat().can_punch(b.nat()), expected, "{a} and {b}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_home_router_behind_a_carrier_is_as_strict_as_the_stricter() {
-        let chain = Kind::Port.nat().behind(Kind::Carrier.nat());
-        assert!(chain.can_punch(Kind::Port.nat()));
-        assert!(!Kind::Port.nat().behind(Kind::Symmetric.nat()).can_punch(Kind::Port.nat()));
     }
 }

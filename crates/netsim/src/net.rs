@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{Hairpin, Link, Nat, Rng, link::Lane, table::Table};
+use crate::{Hairpin, Link, Nat, Rng, Udp, link::Lane, table::Table};
 
 /// A host of a [`Net`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -69,6 +69,10 @@ pub enum DropReason {
     TableFull,
     /// A datagram to the router's own outside came from inside.
     Hairpin,
+    /// The router lets no such UDP pass.
+    Blocked,
+    /// It has passed as many routers as its time to live allows.
+    Expired,
 }
 
 /// Hosts, routers, and the datagrams between them.
@@ -81,7 +85,13 @@ pub struct Net {
     steps: u64,
     deliveries: VecDeque<Delivery>,
     drops: BTreeMap<DropReason, u64>,
+    core_hops: u8,
 }
+
+/// The time to live that datagrams start with unless said otherwise.
+pub const TTL: u8 = 64;
+/// So many routers are in the middle of the internet unless said otherwise.
+pub const CORE_HOPS: u8 = 8;
 
 struct Host {
     port: Attachment,
@@ -109,6 +119,7 @@ struct Packet {
     from: SocketAddr,
     to: SocketAddr,
     payload: Vec<u8>,
+    ttl: u8,
 }
 
 enum Step {
@@ -129,6 +140,7 @@ impl Net {
             steps: 0,
             deliveries: VecDeque::new(),
             drops: BTreeMap::new(),
+            core_hops: CORE_HOPS,
         }
     }
 
@@ -141,7 +153,7 @@ impl Net {
     /// Attaches a router with a segment of its own behind it, by a default [`Link`]. `nat` is for IPv4; IPv6 is not
     /// translated but passes a firewall that lets answers in.
     pub fn add_router(&mut self, at: Segment, addresses: &[IpAddr], nat: Nat) -> RouterId {
-        let firewall = Nat { translate: false, ..Nat::default() };
+        let firewall = Nat { translate: false, udp: nat.udp, ..Nat::default() };
         let port = Attachment::new(at, addresses);
         let outside = addresses.iter().copied().find(IpAddr::is_ipv4).unwrap_or(IpAddr::from([0, 0, 0, 0]));
         self.routers.push(Router { v4: Table::new(nat, outside), v6: Table::new(firewall, outside), port });
@@ -162,6 +174,16 @@ impl Net {
     pub fn set_v6(&mut self, router: RouterId, firewall: Nat) {
         let router = &mut self.routers[router.0];
         router.v6 = Table::new(Nat { translate: false, ..firewall }, IpAddr::from([0, 0, 0, 0]));
+    }
+
+    /// Puts so many routers into the middle of the internet; a datagram whose time to live is not longer ends there.
+    pub fn set_core_hops(&mut self, hops: u8) {
+        self.core_hops = hops;
+    }
+
+    /// Cuts the wire between a router and what is outside of it, or mends it.
+    pub fn cut_uplink(&mut self, router: RouterId, cut: bool) {
+        self.routers[router.0].port.cut = cut;
     }
 
     /// Cuts the wire of a host, or mends it.
@@ -201,6 +223,11 @@ impl Net {
         self.hosts[host.0].port.segment
     }
 
+    /// What a router is attached to.
+    pub fn outside_of(&self, router: RouterId) -> Segment {
+        self.routers[router.0].port.segment
+    }
+
     /// Whether hosts on this segment have addresses that the internet knows.
     pub fn is_public(&self, segment: Segment) -> bool {
         let Some(router) = segment.0.checked_sub(1) else { return true };
@@ -220,16 +247,29 @@ impl Net {
 
     /// Sends a datagram from a port of a host.
     pub fn send(&mut self, host: HostId, from_port: u16, to: SocketAddr, payload: Vec<u8>, now: Instant) {
+        self.send_with_ttl(host, from_port, to, payload, TTL, now);
+    }
+
+    /// Sends a datagram that passes so many routers less one, and ends at the next.
+    pub fn send_with_ttl(
+        &mut self,
+        host: HostId,
+        from_port: u16,
+        to: SocketAddr,
+        payload: Vec<u8>,
+        ttl: u8,
+        now: Instant,
+    ) {
         let to = SocketAddr::new(to.ip().to_canonical(), to.port());
         let own = &self.hosts[host.0].port.addresses;
         if to.ip().is_loopback() || own.contains(&to.ip()) {
             let from = SocketAddr::new(to.ip(), from_port);
-            return self.push(now, Step::ReachHost(host, Packet { from, to, payload }));
+            return self.push(now, Step::ReachHost(host, Packet { from, to, payload, ttl }));
         }
         match own.iter().find(|ip| ip.is_ipv4() == to.is_ipv4()) {
             Some(ip) => {
                 let from = SocketAddr::new(*ip, from_port);
-                self.forge(host, from, to, payload, now);
+                self.leave(host, Packet { from, to, payload, ttl }, now);
             }
             None => self.drop_packet(DropReason::NoRoute),
         }
@@ -237,7 +277,10 @@ impl Net {
 
     /// Sends a datagram with any source address, as an attacker's host may whose provider does not filter.
     pub fn forge(&mut self, host: HostId, from: SocketAddr, to: SocketAddr, payload: Vec<u8>, now: Instant) {
-        let packet = Packet { from, to, payload };
+        self.leave(host, Packet { from, to, payload, ttl: TTL }, now);
+    }
+
+    fn leave(&mut self, host: HostId, packet: Packet, now: Instant) {
         let port = &mut self.hosts[host.0].port;
         let segment = port.segment;
         let passed = port.pass_up(&packet, now, &mut self.rng);
@@ -254,6 +297,7 @@ impl Net {
         while self.next_event().is_some_and(|at| at <= now) {
             let Some(Reverse((at, id))) = self.queue.pop() else { return };
             match self.moving.remove(&id) {
+                Some(Step::Enter(Segment::INTERNET, packet)) => self.cross_the_core(packet, at),
                 Some(Step::Enter(segment, packet)) => self.route(segment, packet, at),
                 Some(Step::ReachHost(host, packet)) => self.deliver(host, packet, at),
                 Some(Step::ReachRouter(router, packet)) => self.come_in(router, packet, at),
@@ -269,8 +313,15 @@ impl Net {
 
     fn deliver(&mut self, host: HostId, packet: Packet, at: Instant) {
         self.hosts[host.0].received += 1;
-        let Packet { from, to, payload } = packet;
+        let Packet { from, to, payload, .. } = packet;
         self.deliveries.push_back(Delivery { at, host, port: to.port(), from, payload });
+    }
+
+    fn cross_the_core(&mut self, mut packet: Packet, now: Instant) {
+        match packet.pass_routers(self.core_hops) {
+            true => self.route(Segment::INTERNET, packet, now),
+            false => self.drop_packet(DropReason::Expired),
+        }
     }
 
     /// A datagram is on a segment's wire: to whom does it go next?
@@ -307,8 +358,14 @@ impl Net {
 
     fn go_out(&mut self, router: RouterId, mut packet: Packet, now: Instant) {
         let node = &mut self.routers[router.0];
+        if !packet.pass_routers(1) {
+            return self.drop_packet(DropReason::Expired);
+        }
         let hairpin = node.port.addresses.contains(&packet.to.ip());
         let table = if packet.from.is_ipv4() { &mut node.v4 } else { &mut node.v6 };
+        if !table.nat().udp.lets_out(packet.to.port()) {
+            return self.drop_packet(DropReason::Blocked);
+        }
         let how = table.nat().hairpin;
         if hairpin && how == Hairpin::No {
             return self.drop_packet(DropReason::Hairpin);
@@ -336,6 +393,12 @@ impl Net {
     fn come_in(&mut self, router: RouterId, mut packet: Packet, now: Instant) {
         let node = &mut self.routers[router.0];
         let table = if packet.to.is_ipv4() { &mut node.v4 } else { &mut node.v6 };
+        if table.nat().udp == Udp::Blocked {
+            return self.drop_packet(DropReason::Blocked);
+        }
+        if !packet.pass_routers(1) {
+            return self.drop_packet(DropReason::Expired);
+        }
         match table.inbound(packet.to, packet.from, now) {
             Ok(inside) => {
                 packet.to = inside;
@@ -402,7 +465,24 @@ impl Attachment {
     }
 }
 
+impl Udp {
+    fn lets_out(self, port: u16) -> bool {
+        match self {
+            Self::Passes => true,
+            Self::Blocked => false,
+            Self::Only(open) => port == open,
+        }
+    }
+}
+
 impl Packet {
+    /// Takes routers off its time to live; false if it ends at one of them.
+    fn pass_routers(&mut self, count: u8) -> bool {
+        let passes = self.ttl > count;
+        self.ttl = self.ttl.saturating_sub(count);
+        passes
+    }
+
     /// Length with UDP and IP headers.
     fn ip_len(&self) -> usize {
         self.payload.len() + if self.to.is_ipv4() { 28 } else { 48 }

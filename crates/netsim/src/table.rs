@@ -17,8 +17,11 @@ pub(crate) struct Table {
     /// The outside address; unused if nothing is translated.
     outside: IpAddr,
     entries: BTreeMap<Key, Entry>,
-    by_external: BTreeMap<SocketAddr, Key>,
+    /// Several only if the router overloads ports.
+    by_external: BTreeMap<SocketAddr, Vec<Key>>,
     poisoned: BTreeMap<(SocketAddr, SocketAddr), Instant>,
+    /// Nothing expires before.
+    expires: Option<Instant>,
     next_port: Option<u16>,
     block: Option<u16>,
 }
@@ -52,6 +55,7 @@ impl Table {
             entries: BTreeMap::new(),
             by_external: BTreeMap::new(),
             poisoned: BTreeMap::new(),
+            expires: None,
             next_port: None,
             block: None,
         }
@@ -81,14 +85,17 @@ impl Table {
                 return Err(DropReason::TableFull);
             }
             let external = self.allocate(key, rng).ok_or(DropReason::TableFull)?;
-            self.by_external.insert(external, key);
+            self.by_external.entry(external).or_default().push(key);
             let usage = Usage { last: now, two_way: false };
             self.entries.insert(key, Entry { external, created: now, usage, remotes: BTreeMap::new() });
+            self.expires_at(self.nat.lifetime.absolute.map(|limit| now + limit));
         }
         let entry = self.entries.get_mut(&key).expect("it was there or was just made");
         entry.usage.last = now;
         entry.remotes.entry(remote).or_insert(Usage { last: now, two_way: false }).last = now;
-        Ok(entry.external)
+        let external = entry.external;
+        self.expires_at(Some(now + self.nat.lifetime.one_way.min(self.nat.lifetime.two_way)));
+        Ok(external)
     }
 
     /// A datagram comes in; returns the destination inside.
@@ -102,26 +109,22 @@ impl Table {
             return Ok(external);
         }
         self.expire(now);
-        let Some(key) = self.by_external.get(&external) else {
+        let Some(owners) = self.by_external.get(&external) else {
             self.note_uninvited(external, remote, now);
             return Err(DropReason::NoMapping);
         };
-        let entry = self.entries.get_mut(key).expect("both maps change together");
-        let passes = match self.nat.filtering {
-            Filtering::EndpointIndependent => true,
-            Filtering::AddressDependent => entry.remotes.keys().any(|known| known.ip() == remote.ip()),
-            Filtering::AddressAndPortDependent => entry.remotes.contains_key(&remote),
-        };
-        if !passes {
+        let asked = |key: &&Key| self.entries.get(key).is_some_and(|entry| entry.lets_in(remote, self.nat.filtering));
+        let Some(key) = owners.iter().find(asked).copied() else {
             self.note_uninvited(external, remote, now);
             return Err(DropReason::Filtered);
-        }
+        };
         let touch = |usage: &mut Usage| {
             usage.two_way = true;
             if self.nat.lifetime.inbound_refresh {
                 usage.last = now;
             }
         };
+        let entry = self.entries.get_mut(&key).expect("both maps change together");
         touch(&mut entry.usage);
         entry.remotes.get_mut(&remote).map(touch);
         Ok(key.inside)
@@ -130,7 +133,18 @@ impl Table {
     fn note_uninvited(&mut self, external: SocketAddr, remote: SocketAddr, now: Instant) {
         if self.nat.poison && self.poisoned.len() < self.nat.table_limit {
             self.poisoned.insert((external, remote), now + POISON_TIME);
+            self.expires_at(Some(now + POISON_TIME));
         }
+    }
+
+    fn expires_at(&mut self, at: Option<Instant>) {
+        self.expires = self.expires.into_iter().chain(at).min();
+    }
+
+    /// Whether another host talks to this remote from this external address.
+    fn is_taken(&self, external: SocketAddr, remote: SocketAddr, inside: SocketAddr) -> bool {
+        let owners = self.by_external.get(&external).into_iter().flatten();
+        owners.filter(|key| key.inside != inside).any(|key| self.entries[key].remotes.contains_key(&remote))
     }
 
     fn key_for(&self, inside: SocketAddr, remote: SocketAddr) -> Key {
@@ -144,8 +158,9 @@ impl Table {
             Some(entry) => entry.external,
             None => SocketAddr::new(self.outside, inside.port()),
         };
-        let poisoned = self.poisoned.contains_key(&(natural, remote));
-        if poisoned || self.entries.contains_key(&by_port) { by_port } else { key }
+        let clash = self.poisoned.contains_key(&(natural, remote))
+            || self.nat.overloads && self.is_taken(natural, remote, inside);
+        if clash || self.entries.contains_key(&by_port) { by_port } else { key }
     }
 
     fn allocate(&mut self, key: Key, rng: &mut Rng) -> Option<SocketAddr> {
@@ -156,14 +171,22 @@ impl Table {
         let wanted = SocketAddr::new(self.outside, key.inside.port());
         let clash = remote.is_some_and(|remote| self.poisoned.contains_key(&(wanted, remote)));
         match self.nat.ports {
-            Ports::Preserving if !clash && self.is_free(wanted.port()) => Some(wanted),
+            Ports::Preserving if !clash && self.may_have(wanted, key.inside, remote) => Some(wanted),
             Ports::Preserving | Ports::Random => self.random_from(FIRST_PORT, u16::MAX - FIRST_PORT, rng),
             Ports::Sequential { step } => self.next_in_sequence(step, rng),
             Ports::Block { size } => {
                 let blocks = u64::from((u16::MAX - FIRST_PORT) / size);
-                let block = *self.block.get_or_insert_with(|| FIRST_PORT + rng.below(blocks) as u16 * size);
+                let block = *self.block.get_or_insert_with(|| u16::MAX - size + 1 - rng.below(blocks) as u16 * size);
                 self.random_from(block, size, rng)
             }
+        }
+    }
+
+    fn may_have(&self, wanted: SocketAddr, inside: SocketAddr, remote: Option<SocketAddr>) -> bool {
+        match remote {
+            _ if self.is_free(wanted.port()) => true,
+            Some(remote) => self.nat.overloads && !self.is_taken(wanted, remote, inside),
+            None => self.nat.overloads,
         }
     }
 
@@ -192,21 +215,50 @@ impl Table {
     }
 
     fn expire(&mut self, now: Instant) {
+        if self.expires.is_none_or(|at| now < at) {
+            return;
+        }
         let lifetime = self.nat.lifetime;
-        let lives = |usage: &Usage| {
-            now.duration_since(usage.last) < if usage.two_way { lifetime.two_way } else { lifetime.one_way }
+        let end = |usage: &Usage| usage.last + if usage.two_way { lifetime.two_way } else { lifetime.one_way };
+        let mut next: Option<Instant> = None;
+        let mut keep_until = |at: Instant| {
+            next = Some(next.map_or(at, |next| next.min(at)));
+            at > now
         };
-        let by_external = &mut self.by_external;
-        self.entries.retain(|_, entry| {
-            entry.remotes.retain(|_, usage| lives(usage));
-            let old = lifetime.absolute.is_some_and(|limit| now.duration_since(entry.created) >= limit);
-            let keep = lives(&entry.usage) && !old;
+        let mut gone = Vec::new();
+        self.entries.retain(|key, entry| {
+            entry.remotes.retain(|_, usage| end(usage) > now && keep_until(end(usage)));
+            let end = lifetime.absolute.map_or(end(&entry.usage), |limit| end(&entry.usage).min(entry.created + limit));
+            let keep = end > now && keep_until(end);
             if !keep {
-                by_external.remove(&entry.external);
+                gone.push((entry.external, *key));
             }
             keep
         });
-        self.poisoned.retain(|_, until| *until > now);
+        self.poisoned.retain(|_, until| *until > now && keep_until(*until));
+        for (external, key) in gone {
+            self.release(external, key);
+        }
+        self.expires = next;
+    }
+
+    fn release(&mut self, external: SocketAddr, key: Key) {
+        if let Some(owners) = self.by_external.get_mut(&external) {
+            owners.retain(|owner| *owner != key);
+            if owners.is_empty() {
+                self.by_external.remove(&external);
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn lets_in(&self, remote: SocketAddr, filtering: Filtering) -> bool {
+        match filtering {
+            Filtering::EndpointIndependent => true,
+            Filtering::AddressDependent => self.remotes.keys().any(|known| known.ip() == remote.ip()),
+            Filtering::AddressAndPortDependent => self.remotes.contains_key(&remote),
+        }
     }
 }
 
@@ -272,7 +324,7 @@ mod tests {
         assert_eq!(ports(Kind::Port), [5000; 3]);
         let [a, b, c] = ports(Kind::SymmetricSequential);
         assert_eq!([b, c], [a + 1, a + 2]);
-        let block = ports(Kind::SymmetricBlock).map(|port| (port - FIRST_PORT) / 512);
+        let block = ports(Kind::SymmetricBlock).map(|port| port / 512);
         assert_eq!(block, [block[0]; 3]);
     }
 
@@ -283,6 +335,23 @@ mod tests {
         let second = router.out("192.168.1.3:5000", SERVER);
         assert_ne!(first, second);
         assert_eq!(router.out("192.168.1.3:5000", OTHER), second);
+    }
+
+    #[test]
+    fn a_linux_router_gives_two_hosts_one_port_and_tells_them_apart_by_their_remotes() {
+        let mut router = Router::new(Kind::Linux.nat());
+        let first = router.out(INSIDE, SERVER);
+        let elsewhere = router.out("192.168.1.3:5000", OTHER);
+        let clashing = router.out("192.168.1.3:5000", SERVER);
+
+        assert_eq!(first, elsewhere);
+        assert_ne!(first, clashing, "the second host's mapping depends on where it sends");
+        let answer = |router: &mut Router, to: SocketAddr, from: &str| {
+            router.0.inbound(to, from.parse().unwrap(), router.2).map(|inside| inside.to_string())
+        };
+        assert_eq!(answer(&mut router, first, SERVER), Ok(INSIDE.into()));
+        assert_eq!(answer(&mut router, first, OTHER), Ok("192.168.1.3:5000".into()));
+        assert_eq!(answer(&mut router, clashing, SERVER), Ok("192.168.1.3:5000".into()));
     }
 
     #[test]

@@ -163,3 +163,53 @@ fn loss_and_copies_come_as_often_as_asked() {
     let received = scene.net.received(scene.server);
     assert!((800..960).contains(&received), "{received} of 1000 arrived");
 }
+
+#[test]
+fn a_short_lived_datagram_opens_its_own_router_and_does_not_get_to_the_far_one() {
+    let mut scene = Scene::new();
+    let left = scene.home(Segment::INTERNET, "203.0.113.1", Kind::Port.nat());
+    let right = scene.home(Segment::INTERNET, "203.0.113.2", Kind::LinuxOpen.nat());
+    let alice = scene.host(left.inside(), "192.168.1.2");
+    let bob = scene.host(right.inside(), "192.168.2.2");
+
+    scene.net.send_with_ttl(alice, 5000, addr("203.0.113.2:5000"), vec![1], 5, epoch());
+
+    assert_eq!(scene.arrival(), None);
+    assert_eq!(scene.net.dropped(DropReason::Expired), 1);
+    assert_eq!(
+        scene.send(bob, "203.0.113.1:5000"),
+        Some((alice, addr("203.0.113.2:5000"))),
+        "bob's router keeps the port"
+    );
+}
+
+#[test]
+fn every_router_on_the_way_takes_one_off_the_time_to_live() {
+    let mut scene = Scene::new();
+    let carrier = scene.home(Segment::INTERNET, "203.0.113.1", Kind::Carrier.nat());
+    let home = scene.home(carrier.inside(), "100.64.0.2", Kind::Port.nat());
+    let alice = scene.host(home.inside(), "192.168.1.2");
+    scene.net.set_core_hops(3);
+    for (ttl, arrives) in [(1, false), (3, false), (5, false), (6, true)] {
+        scene.net.send_with_ttl(alice, 5000, addr(SERVER), vec![1], ttl, epoch());
+        assert_eq!(scene.arrival().is_some(), arrives, "{ttl}");
+    }
+}
+
+#[test]
+fn a_router_against_udp_lets_none_pass_or_only_to_one_port() {
+    for (kind, port, arrives) in [(Kind::NoUdp, 443, false), (Kind::Udp443, 3478, false), (Kind::Udp443, 443, true)] {
+        let mut scene = Scene::new();
+        let home = scene.home(Segment::INTERNET, "203.0.113.1", kind.nat());
+        let alice = scene.host(home.inside(), "192.168.1.2");
+
+        let seen = scene.send(alice, &format!("198.51.100.1:{port}"));
+
+        assert_eq!(seen.is_some(), arrives, "{kind} {port}");
+        assert_eq!(scene.net.dropped(DropReason::Blocked), u64::from(!arrives));
+        if let Some((_, from)) = seen {
+            scene.net.send(scene.server, port, from, vec![2], epoch());
+            assert!(scene.arrival().is_some(), "the answer passes");
+        }
+    }
+}
