@@ -1,8 +1,9 @@
-//! Every pair of routers that lets plain punching through lets members through, whoever joins first.
+//! Every pair of routers that theory allows a direct path, by means that the product has, gets one, whoever joins first.
 
 use tests::{
+    CAPABLE,
     call::{Member, Rendezvous},
-    lab::{KINDS, Nat},
+    lab::{KINDS, Nat, Udp},
 };
 
 use crate::{Tests, start_lab};
@@ -12,7 +13,7 @@ use crate::{Tests, start_lab};
 const WIRE: &str = "wire=delay~15ms";
 
 pub(crate) fn tests() -> Tests {
-    let kinds = KINDS.iter().filter(|(_, nat)| nat.udp);
+    let kinds = KINDS.iter().filter(|(_, nat)| nat.udp == Udp::Pass);
     kinds
         .map(|&(kind, nat)| {
             let test = move || meets_all(kind, &nat);
@@ -23,7 +24,8 @@ pub(crate) fn tests() -> Tests {
 
 /// One member behind a router of this kind, and one behind each kind, every pair in a channel of its own.
 fn meets_all(kind: &str, nat: &Nat) {
-    let others: Vec<_> = KINDS.iter().filter(|(_, other)| nat.punches_with(other)).map(|(kind, _)| *kind).collect();
+    let others: Vec<_> =
+        KINDS.iter().filter(|(_, other)| nat.means_with(other) <= CAPABLE).map(|(kind, _)| *kind).collect();
     let site = |index: usize| format!("{}", char::from(b'A' + index as u8));
     let sites = others.iter().enumerate().map(|(index, kind)| format!(" {}={kind}:{WIRE}", site(index)));
     let lab = start_lab(&format!("srv=server:{WIRE} Z={kind}:{WIRE}{}", sites.collect::<String>()));

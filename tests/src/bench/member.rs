@@ -6,10 +6,13 @@ use anyhow::Result;
 use serde::Deserialize;
 
 use super::{
-    program::{Program, Says},
+    program::{Line, Program, Says},
     stage::Stage,
 };
-use crate::call::Home;
+use crate::{
+    call::{Home, Rendezvous},
+    lab::Lab,
+};
 
 /// A running `puncher join`.
 #[derive(Debug)]
@@ -60,10 +63,15 @@ impl Member {
         more: &[&str],
         says: Says,
     ) -> Result<Self> {
+        Self::join_in(&stage.lab, node, channel, name, more, says)
+    }
+
+    /// The same in a lab that has a rendezvous.
+    pub(super) fn join_in(lab: &Lab, node: &str, channel: &str, name: &str, more: &[&str], says: Says) -> Result<Self> {
         let home = Home::new();
-        let server = stage.server();
+        let server = Rendezvous::address();
         let args = ["join", channel, "--server", &server, "--name", name, "--json", "--no-input"];
-        let program = Program::start(Some(stage.lab.node(node)?), &home, "puncher", &[&args, more].concat(), says)?;
+        let program = Program::start(Some(lab.node(node)?), &home, "puncher", &[&args, more].concat(), says)?;
         Ok(Self { program, home, events: Vec::new() })
     }
 
@@ -79,10 +87,7 @@ impl Member {
                 return Ok((event, at));
             }
             let line = self.program.line(what)?;
-            // In a pipeline warnings come the same way.
-            if let Ok(event) = serde_json::from_str::<Event>(&line.text) {
-                self.events.push(Event { at: Some(line.at), ..event });
-            }
+            self.take(&line);
         }
     }
 
@@ -114,6 +119,44 @@ impl Member {
     /// When a peer was reached directly and the session was up.
     pub(super) fn connected(&mut self, peer: &str) -> Result<Instant> {
         Ok(self.confirmed(peer)?.1.max(self.secure(peer)?))
+    }
+
+    /// Takes what it tells until then, or until a peer is reached directly and the session is up; gives the last path to
+    /// the peer, and how long that took from when the peer was known, in milliseconds.
+    pub(super) fn path_by(&mut self, peer: &str, deadline: Instant) -> (String, Option<f64>) {
+        while !(self.has_path(peer, "direct") && self.is_secure(peer)) {
+            let Some(line) = self.program.line_by(deadline) else { break };
+            self.take(&line);
+        }
+        let paths = self.events.iter().filter(|event| event.is_of("path", peer));
+        let Some(last) = paths.clone().last().filter(|_| self.is_secure(peer)) else { return ("none".into(), None) };
+        // The first that was of this kind: later ones are better addresses.
+        let first = paths.rev().take_while(|event| event.path == last.path).last().unwrap_or(last);
+        (last.path.clone(), first.since_known_ms.map(|ms| ms as f64))
+    }
+
+    /// Whether it joins by then.
+    pub(super) fn joins_by(&mut self, deadline: Instant) -> bool {
+        while !self.events.iter().any(|event| event.kind == "joined") {
+            let Some(line) = self.program.line_by(deadline) else { return false };
+            self.take(&line);
+        }
+        true
+    }
+
+    fn has_path(&self, peer: &str, path: &str) -> bool {
+        self.events.iter().rfind(|event| event.is_of("path", peer)).is_some_and(|event| event.path == path)
+    }
+
+    fn is_secure(&self, peer: &str) -> bool {
+        self.events.iter().rfind(|event| event.is_of("link", peer)).is_some_and(|event| event.secure)
+    }
+
+    fn take(&mut self, line: &Line) {
+        // In a pipeline warnings come the same way.
+        if let Ok(event) = serde_json::from_str::<Event>(&line.text) {
+            self.events.push(Event { at: Some(line.at), ..event });
+        }
     }
 
     /// Leaves properly.

@@ -6,6 +6,7 @@
 mod edges;
 mod figures;
 mod long;
+mod matrix;
 mod member;
 mod paths;
 mod pesq;
@@ -43,6 +44,15 @@ pub struct Options {
     /// Also a call of ten minutes with loss and jitter
     #[arg(long)]
     pub long: bool,
+    /// Instead of the other paths, every pair of routers, in both orders of arrival
+    #[arg(long)]
+    pub matrix: bool,
+    /// With --matrix: how often each pair meets
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub runs: usize,
+    /// With --matrix: only pairs of which one router is of such a kind
+    #[arg(long, value_name = "KIND")]
+    pub kind: Vec<String>,
     /// Leave recordings, events and logs of all talks in this folder
     #[arg(long, value_name = "FOLDER")]
     pub keep: Option<PathBuf>,
@@ -55,6 +65,7 @@ impl Bench {
     /// If the programs do not do what is measured.
     pub fn run(self, options: &Options, sheet: &mut Sheet) -> Result<()> {
         match self {
+            Self::Paths if options.matrix => matrix::run(options, &mut sheet.of("matrix")).context("matrix"),
             Self::Paths => paths::run(&mut sheet.of("paths")).context("paths"),
             Self::Sound => sound::run(options, &mut sheet.of("sound")).context("sound"),
             Self::Server => server::run(&mut sheet.of("server")).context("server"),

@@ -75,6 +75,11 @@ impl Program {
         Ok(Self { name, child: spawn(Some(node), command)?, lines: None, log, started })
     }
 
+    /// The next line, if one comes by then.
+    pub(super) fn line_by(&mut self, deadline: Instant) -> Option<Line> {
+        self.lines.as_ref()?.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
+    }
+
     /// The next line.
     pub(super) fn line(&mut self, waiting_for: &str) -> Result<Line> {
         let lines = self.lines.as_ref().context("its lines go elsewhere")?;

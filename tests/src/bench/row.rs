@@ -53,6 +53,14 @@ pub struct Row {
     value: Option<f64>,
     unit: &'static str,
     bound: Bound,
+    claim: Option<Claim>,
+}
+
+/// What should be seen, and what was.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Claim {
+    expected: String,
+    seen: String,
 }
 
 /// A row as scripts read it.
@@ -64,29 +72,41 @@ struct Line<'a> {
     unit: &'a str,
     bound: Option<f64>,
     holds: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<&'a str>,
 }
 
 impl Row {
-    /// Whether the value is within its bound: `None` without a bound, or without a value.
+    /// Whether what was seen is what was expected, and the value is within its bound: `None` without either, or
+    /// without a value for a bound.
     pub fn holds(&self) -> Option<bool> {
-        self.bound.holds(self.value?)
+        let within = self.value.and_then(|value| self.bound.holds(value));
+        match &self.claim {
+            Some(claim) => Some(claim.expected == claim.seen && within != Some(false)),
+            None => within,
+        }
     }
 
     fn json(&self) -> Line<'_> {
         let (value, bound) = (self.value.map(rounded), self.bound.number().map(rounded));
-        Line { bench: self.bench, row: &self.row, value, unit: self.unit, bound, holds: self.holds() }
+        let (expected, seen) = self.claim.as_ref().map(|claim| (&*claim.expected, &*claim.seen)).unzip();
+        Line { bench: self.bench, row: &self.row, value, unit: self.unit, bound, holds: self.holds(), expected, seen }
     }
 
-    fn cells(&self) -> [String; 6] {
+    fn cells(&self) -> [String; 8] {
         let bound = self.bound.number().map_or(String::new(), |bound| format!("{}{}", self.bound.sign(), shown(bound)));
         let holds = match (self.holds(), self.value) {
-            (_, None) => "skipped",
             (Some(true), _) => "yes",
             (Some(false), _) => "NO",
-            (None, _) => "",
+            (None, None) => "skipped",
+            (None, Some(_)) => "",
         };
         let value = self.value.map_or("-".to_owned(), shown);
-        [self.bench.to_owned(), self.row.clone(), value, self.unit.to_owned(), bound, holds.to_owned()]
+        let claim = self.claim.clone().unwrap_or(Claim { expected: String::new(), seen: String::new() });
+        let Claim { expected, seen } = claim;
+        [self.bench.to_owned(), self.row.clone(), expected, seen, value, self.unit.to_owned(), bound, holds.to_owned()]
     }
 }
 
@@ -117,16 +137,18 @@ impl Sheet {
     /// # Errors
     /// If `out` takes no more.
     pub fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
-        let head = ["bench", "row", "value", "unit", "bound", "holds"].map(str::to_owned);
+        let head = ["bench", "row", "expected", "seen", "value", "unit", "bound", "holds"].map(str::to_owned);
+        let has_claims = self.0.iter().any(|row| row.claim.is_some());
+        let shown = |column: &usize| has_claims || !(2..=3).contains(column);
         let lines: Vec<_> = [head].into_iter().chain(self.0.iter().map(Row::cells)).collect();
         let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<_> = (0..6).map(width).collect();
+        let widths: Vec<_> = (0..8).map(width).collect();
         for line in &lines {
             let cell = |(n, cell): (usize, &String)| match n {
-                2 | 4 => format!("{cell:>0$}", widths[n]),
+                4 | 6 => format!("{cell:>0$}", widths[n]),
                 _ => format!("{cell:<0$}", widths[n]),
             };
-            let cells: Vec<_> = line.iter().enumerate().map(cell).collect();
+            let cells: Vec<_> = line.iter().enumerate().filter(|(n, _)| shown(n)).map(cell).collect();
             writeln!(out, "{}", cells.join("  ").trim_end())?;
         }
         Ok(())
@@ -145,7 +167,13 @@ impl Rows<'_> {
     /// Adds a row. A value that is no number was not measured.
     pub fn add(&mut self, row: impl Into<String>, value: impl Into<Option<f64>>, unit: &'static str, bound: Bound) {
         let value = value.into().filter(|value| value.is_finite());
-        self.sheet.0.push(Row { bench: self.bench, row: row.into(), value, unit, bound });
+        self.sheet.0.push(Row { bench: self.bench, row: row.into(), value, unit, bound, claim: None });
+    }
+
+    /// Adds a row that says what was seen where something was expected, and how long it took in milliseconds.
+    pub fn compare(&mut self, row: String, [expected, seen]: [&str; 2], took: Option<f64>, bound: Bound) {
+        let claim = Some(Claim { expected: expected.to_owned(), seen: seen.to_owned() });
+        self.sheet.0.push(Row { bench: self.bench, row, value: took, unit: "ms", bound, claim });
     }
 
     /// Adds a row for information.
@@ -216,6 +244,30 @@ sound  PESQ       -  MOS      >= 4  skipped
 sound  loss       0  %
 "
         );
+    }
+
+    #[test]
+    fn what_was_seen_is_held_against_what_was_expected() {
+        let mut sheet = Sheet::default();
+        let mut rows = sheet.of("paths");
+        rows.compare("a x b".into(), ["direct", "direct"], Some(40.0), Bound::None);
+        rows.compare("a x c".into(), ["relay", "none"], None, Bound::AtMost(1000.0));
+        rows.compare("a x d".into(), ["relay", "relay"], Some(1200.0), Bound::AtMost(1000.0));
+
+        assert_eq!(sheet.0.iter().map(Row::holds).collect::<Vec<_>>(), [Some(true), Some(false), Some(false)]);
+        let (mut table, mut json) = (Vec::new(), Vec::new());
+        sheet.write_table(&mut table).unwrap();
+        sheet.write_json(&mut json).unwrap();
+        assert_eq!(
+            String::from_utf8(table).unwrap(),
+            "bench  row    expected  seen    value  unit    bound  holds
+paths  a x b  direct    direct     40  ms             yes
+paths  a x c  relay     none        -  ms    <= 1000  NO
+paths  a x d  relay     relay    1200  ms    <= 1000  NO
+"
+        );
+        let second = String::from_utf8(json).unwrap().lines().nth(1).unwrap().to_owned();
+        assert!(second.ends_with(r#""holds":false,"expected":"relay","seen":"none"}"#), "{second}");
     }
 
     #[test]

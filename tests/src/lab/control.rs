@@ -4,11 +4,12 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::Path,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
 
-use super::Lab;
+use super::{Lab, settings};
 
 /// The variable that names the socket.
 pub const VARIABLE: &str = "LAB_CONTROL";
@@ -59,8 +60,15 @@ fn obey(lab: &mut Lab, line: &str) -> anyhow::Result<()> {
     let (name, rest) = rest.split_once(' ').unwrap_or((rest, ""));
     match (verb, rest) {
         ("wire", _) => lab.wire(name, &rest.parse()?),
-        ("reboot", "") => lab.reboot(name),
+        ("reboot", "") => lab.reboot(name, Duration::ZERO),
+        ("reboot", outage) => lab.reboot(name, settings::duration(outage)?),
         ("renumber", "") => lab.renumber(name),
+        ("roam", router) if !router.is_empty() => lab.roam(name, router),
+        ("second", router) if !router.is_empty() => lab.second(name, router),
+        ("loss", rest) if rest.contains(' ') => {
+            let (to, share) = rest.split_once(' ').context("a loss is FROM TO SHARE")?;
+            lab.loss(name, to, settings::share(share)?)
+        }
         ("cable", "in" | "out") => lab.cable(name, rest == "in"),
         _ => bail!("the lab does not know {line:?}"),
     }

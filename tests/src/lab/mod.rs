@@ -2,17 +2,22 @@
 //!
 //! A process first moves into a [`sandbox`]; then it may start a [`Lab`], or several with different prefixes.
 //! A lab gives [`Netns`]es to start programs in and sockets from, and can be changed while it runs:
-//! [`Lab::wire`], [`Lab::reboot`], [`Lab::renumber`], [`Lab::cable`]. It ends when it is dropped; what a
-//! killed process leaves of it goes with the sandbox.
+//! [`Lab::wire`], [`Lab::loss`], [`Lab::reboot`], [`Lab::renumber`], [`Lab::cable`], [`Lab::roam`], [`Lab::second`].
+//! It ends when it is dropped; what a killed process leaves of it goes with the sandbox.
 //!
 //! It does not know the programs that run in it.
 
+mod conduct;
 mod conntrack;
 pub mod control;
+mod events;
+mod middle;
 mod nat;
 mod netns;
+mod place;
 mod plan;
 pub mod prove;
+mod rules;
 pub mod sandbox;
 mod settings;
 mod spec;
@@ -22,13 +27,13 @@ mod wire;
 use std::{
     collections::BTreeMap,
     fs,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 
-pub use nat::{Filtering, KINDS, Mapping, Nat, Ports};
+pub use nat::{Filtering, Hairpin, KINDS, Mapping, Nat, Ports, Udp, Unsolicited, V6};
 pub use netns::{Netns, join};
 use plan::{Plan, WIRES};
 pub use plan::{SERVER_V4, SERVER_V6};
@@ -46,6 +51,7 @@ pub const SANDBOX: &str = ".";
 #[derive(Debug)]
 pub struct Lab {
     plan: Plan,
+    losses: middle::Losses,
     // Before the namespaces, so that its sockets are closed when they go.
     wires: Option<Wires>,
     nodes: BTreeMap<String, Netns>,
@@ -68,23 +74,27 @@ impl Lab {
         let plan = Plan::new(prefix, sites)?;
         let names: Vec<_> = plan.setup.keys().cloned().collect();
         let nodes = at_once(&names, |name| Ok((name.clone(), Netns::create(&format!("{prefix}{name}"))?)))?;
-        let mut lab = Self { plan, wires: None, nodes: nodes.into_iter().collect() };
+        let (nodes, losses) = (nodes.into_iter().collect(), middle::Losses::default());
+        let mut lab = Self { plan, losses, wires: None, nodes };
         lab.node(plan::INET)?.feed("ip", &["-batch", "-"], &lab.plan.links)?;
         at_once(&names, |name| lab.configure(name))?;
         lab.wires = lab.start_wires(sites)?;
         let deadline = Instant::now() + PATIENCE;
         for name in names {
-            lab.wait_until_running(&name, deadline)?;
+            let interfaces = lab.plan.interfaces.iter().filter(|(node, _)| *node == name);
+            let interfaces: Vec<_> = interfaces.map(|(_, interface)| interface.as_str()).collect();
+            lab.wait_until_running(&name, &interfaces, deadline)?;
         }
         Ok(lab)
     }
 
     fn configure(&self, name: &str) -> anyhow::Result<()> {
         let node = self.node(name)?;
+        if name == plan::INET {
+            node.feed("nft", &["-f", "-"], &self.losses.script(&self.plan))?;
+        }
         if let Some(router) = self.plan.routers.get(name) {
-            let external = router.external;
-            let rules = router.site.nat.rules(external, router.site.timeout);
-            node.feed("nft", &["-f", "-"], &rules)?;
+            node.feed("nft", &["-f", "-"], &router.rules())?;
             node.within(|| {
                 conntrack::set_timeouts(router.site.timeout);
                 Ok(())
@@ -105,11 +115,10 @@ impl Lab {
     }
 
     /// Waits for carriers, and for IPv6 addresses until the kernel listens for neighbours that ask for them.
-    fn wait_until_running(&self, name: &str, deadline: Instant) -> anyhow::Result<()> {
-        let interfaces = self.plan.interfaces.iter().filter(|(node, _)| node == name);
+    fn wait_until_running(&self, name: &str, interfaces: &[&str], deadline: Instant) -> anyhow::Result<()> {
         let addresses = self.plan.v6.iter().filter(|(node, _)| node == name);
         self.node(name)?.within(|| {
-            let mut waiting: Vec<_> = interfaces.map(|(_, interface)| interface.as_str()).collect();
+            let mut waiting = interfaces.to_vec();
             let mut asked_for: Vec<_> = addresses.map(|(_, address)| solicited_group(*address)).collect();
             loop {
                 waiting.retain(|interface| !sys::is_running(interface).unwrap_or(false));
@@ -146,7 +155,15 @@ impl Lab {
     /// # Errors
     /// If there is no such host.
     pub fn address(&self, host: &str) -> anyhow::Result<Ipv4Addr> {
-        self.plan.hosts.get(host).copied().with_context(|| format!("there is no host {host}"))
+        self.plan.host(host)?.v4.with_context(|| format!("{host} has no IPv4"))
+    }
+
+    /// A host's IPv6 address.
+    ///
+    /// # Errors
+    /// If there is no such host, or it has none.
+    pub fn address_v6(&self, host: &str) -> anyhow::Result<Ipv6Addr> {
+        self.plan.host(host)?.v6.with_context(|| format!("{host} has no IPv6"))
     }
 
     /// The hosts' names.
@@ -161,68 +178,10 @@ impl Lab {
     pub fn external(&self, router: &str) -> anyhow::Result<Ipv4Addr> {
         self.plan.of(router).map(|router| router.external)
     }
-
-    /// Changes the wire of a site.
-    ///
-    /// # Errors
-    /// If the site has no wire.
-    pub fn wire(&self, site: &str, change: &Change) -> anyhow::Result<()> {
-        let wires = self.wires.as_ref().context("no site of this lab has a wire (wire=x makes one)")?;
-        wires.change(site, change)
-    }
-
-    /// Makes a router forget its mappings.
-    ///
-    /// # Errors
-    /// If there is no such router, or the kernel refuses.
-    pub fn reboot(&self, router: &str) -> anyhow::Result<()> {
-        let router = self.plan.of(router)?;
-        let node = self.node(&router.site.name)?;
-        // A flow that lives on between the two steps would teach the new rules its old mapping.
-        node.feed("nft", &["-f", "-"], nat::SWITCHED_OFF)?;
-        node.within(conntrack::flush)?;
-        node.feed("nft", &["-f", "-"], &router.site.nat.rules(router.external, router.site.timeout))
-    }
-
-    /// Gives a router another external address.
-    ///
-    /// # Errors
-    /// As for [`Lab::reboot`].
-    pub fn renumber(&mut self, router: &str) -> anyhow::Result<()> {
-        let old = self.plan.of(router)?.clone();
-        let new = old.renumbered();
-        let upstream = format!("{}{}", old.routes_to("del"), new.routes_to("add"));
-        self.node(&old.upstream)?.feed("ip", &["-batch", "-"], &upstream)?;
-        self.node(router)?.feed("ip", &["-batch", "-"], &format!("{}{}", old.address("del"), new.address("add")))?;
-        self.plan.routers.insert(router.to_owned(), new);
-        self.reboot(router)
-    }
-
-    /// Pulls the cable between a router and the network, or puts it back.
-    ///
-    /// # Errors
-    /// As for [`Lab::reboot`].
-    pub fn cable(&self, router: &str, is_in: bool) -> anyhow::Result<()> {
-        let router = self.plan.of(router)?;
-        // The far end: this one loses its carrier, and keeps its routes.
-        let upstream = match is_in {
-            true => router.cable_in(),
-            false => format!("link set to-{} down\n", router.site.name),
-        };
-        self.node(&router.upstream)?.feed("ip", &["-batch", "-"], &upstream)?;
-        if is_in {
-            let deadline = Instant::now() + PATIENCE;
-            self.wait_until_running(&router.upstream, deadline)?;
-            self.wait_until_running(&router.site.name, deadline)?;
-            // Who asked for a neighbour in vain would ask again only after a second.
-            self.node(&router.site.name)?.feed("ip", &["-batch", "-"], "neigh flush dev wan\n")?;
-        }
-        Ok(())
-    }
 }
 
 /// As /proc/net/igmp6 spells the group ff02::1:ffXX:XXXX of an address.
-fn solicited_group(address: std::net::Ipv6Addr) -> String {
+fn solicited_group(address: Ipv6Addr) -> String {
     let [.., a, b, c] = address.octets();
     format!("ff0200000000000000000001ff{a:02x}{b:02x}{c:02x}")
 }

@@ -3,9 +3,8 @@
 //! That a packet does not come is never found out by waiting: one that must come is sent after it.
 
 use std::{
-    fmt,
     io::ErrorKind,
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -13,7 +12,8 @@ use anyhow::{Context, bail};
 
 use socket2::{Domain, Socket, Type};
 
-use super::{Filtering, Lab, Mapping, Nat, Ports, SERVER, SERVER_V4};
+pub use super::conduct::{Conduct, HEAD, expected_v6};
+use super::{Lab, Mapping, Nat, SERVER, SERVER_V4, SERVER_V6, V6};
 
 const SERVER_PORTS: [u16; 2] = [7001, 7002];
 /// A packet that is due is there long before.
@@ -21,103 +21,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What a silent wire costs each time: only a router that lets nothing pass is told by waiting.
 const BLOCKED: Duration = Duration::from_millis(300);
 
-/// What is seen of a router, or expected of it; one word for each question.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Conduct {
-    /// On what the external port depends: EIM, ADM, APDM, or blocked.
-    pub mapping: &'static str,
-    /// Who gets in: EIF, ADF, APDF.
-    pub filtering: &'static str,
-    /// Whether ports stay: kept, random, sequence.
-    pub ports: &'static str,
-    /// What a second host with the same inside port gets: own, shared.
-    pub second: &'static str,
-    /// As whom hosts reach each other by external addresses: no, external, inside.
-    pub hairpin: &'static str,
-    /// What becomes of a packet that nobody asked for: silence, refused.
-    pub unsolicited: &'static str,
-    /// What a packet does that comes before the host has sent there: harmless, remaps.
-    pub early: &'static str,
-}
-
-impl Conduct {
-    /// What a router should do, by what it is.
-    pub fn expected(nat: &Nat) -> Self {
-        if !nat.udp {
-            return Self { mapping: "blocked", ..Self::default() };
-        }
-        let keeps = nat.ports == Ports::Keep;
-        let maps = nat.mapping != Mapping::None;
-        Self {
-            mapping: match nat.mapping {
-                Mapping::None | Mapping::Linux | Mapping::Endpoint => "EIM",
-                Mapping::Address => "ADM",
-                Mapping::AddressAndPort => "APDM",
-            },
-            filtering: match nat.filtering {
-                Filtering::Open | Filtering::Endpoint => "EIF",
-                Filtering::Address => "ADF",
-                Filtering::AddressAndPort => "APDF",
-            },
-            ports: match nat.ports {
-                Ports::Keep => "kept",
-                Ports::Random => "random",
-                Ports::Sequence => "sequence",
-            },
-            second: match nat.mapping {
-                Mapping::Endpoint => "own",
-                Mapping::Linux => "shared",
-                _ => "",
-            },
-            hairpin: match (maps, nat.hairpin) {
-                (false, _) => "",
-                (true, false) => "no",
-                (true, true) => "external",
-            },
-            unsolicited: if nat.input_open { "refused" } else { "silence" },
-            early: match (maps && keeps, nat.input_open) {
-                (false, _) => "",
-                (true, false) => "harmless",
-                (true, true) => "remaps",
-            },
-        }
-    }
-}
-
-impl fmt::Display for Conduct {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { mapping, filtering, ports, second, hairpin, unsolicited, early } = self;
-        write!(
-            f,
-            "{mapping:<8}{filtering:<6}{ports:<9}{second:<7}{hairpin:<9}{unsolicited:<8} {early}",
-            second = dash(second),
-            hairpin = dash(hairpin),
-            filtering = dash(filtering),
-            ports = dash(ports),
-            unsolicited = dash(unsolicited),
-            early = dash(early),
-        )
-    }
-}
-
-/// The head of a table of [`Conduct`]s.
-pub const HEAD: &str = "mapping filt. ports    second hairpin  unsolic. early";
-
-fn dash(word: &str) -> &str {
-    if word.is_empty() { "-" } else { word }
-}
-
-/// Builds a lab with one router of a kind, and measures it.
+/// Builds a lab with one router of a kind, which may have options, and measures it.
 ///
 /// # Errors
 /// If the lab can't be built or a packet that must come does not.
 pub fn measure(prefix: &str, kind: &str) -> anyhow::Result<Conduct> {
-    let lab = Lab::start(prefix, &format!("P={kind}:hosts=2"))?;
-    let nat = Nat::named(kind).with_context(|| format!("there is no kind {kind}"))?;
+    let separator = if kind.contains(':') { ',' } else { ':' };
+    let lab = Lab::start(prefix, &format!("P={kind}{separator}hosts=2"))?;
+    let nat = lab.plan.of("P")?.site.nat;
     let prober = Prober::new(&lab)?;
     let mapping = prober.mapping("P1", 5000)?;
     if mapping.kind == "blocked" {
-        return Ok(Conduct { mapping: mapping.kind, ..Conduct::default() });
+        return Ok(Conduct { mapping: mapping.kind, blocked: prober.blocked("P1", 5006)?, ..Conduct::default() });
     }
     let maps = nat.mapping != Mapping::None;
     let inside_is_outside = if maps { lab.external("P")? } else { lab.address("P1")? };
@@ -125,12 +40,35 @@ pub fn measure(prefix: &str, kind: &str) -> anyhow::Result<Conduct> {
     Ok(Conduct {
         mapping: mapping.kind,
         filtering: prober.filtering("P1", 5001)?,
-        ports: mapping.ports,
         second: if independent { prober.second(["P1", "P2"], 5002)? } else { "" },
         hairpin: if maps { prober.meets(["P1", "P2"], 5003)? } else { "" },
         unsolicited: prober.unsolicited("P1", inside_is_outside, 5004)?,
         early: if maps && mapping.ports == "kept" { prober.early("P1", inside_is_outside, 5005)? } else { "" },
+        ports: mapping.ports,
+        blocked: "",
     })
+}
+
+/// Builds a lab with one router that has IPv6, and measures who gets in by that.
+///
+/// # Errors
+/// As for [`measure`].
+pub fn measure_v6(prefix: &str, kind: &str) -> anyhow::Result<&'static str> {
+    let lab = Lab::start(prefix, kind)?;
+    let router = lab.plan.routers.values().next().context("a router")?.site.clone();
+    match router.v6 {
+        V6::None => Ok("none"),
+        _ => Prober::new(&lab)?.filtering_v6(&format!("{}1", router.name)),
+    }
+}
+
+/// The kind that a spec of one router names, with its options.
+///
+/// # Errors
+/// If it is no kind.
+pub fn nat_of(kind: &str) -> anyhow::Result<Nat> {
+    let site: super::Site = format!("P={kind}").parse()?;
+    Ok(site.nat)
 }
 
 /// Four sockets at the server, and the questions that they answer.
@@ -138,16 +76,19 @@ pub fn measure(prefix: &str, kind: &str) -> anyhow::Result<Conduct> {
 pub struct Prober<'a> {
     lab: &'a Lab,
     /// By address, then by port.
-    servers: [[UdpSocket; 2]; 2],
+    servers: Servers,
+    servers_v6: Servers,
 }
 
+type Servers = [[UdpSocket; 2]; 2];
+
 /// How a host is mapped.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Mapped {
     /// EIM, ADM, APDM or blocked.
     pub kind: &'static str,
-    /// kept, random or sequence.
-    pub ports: &'static str,
+    /// kept, random, step and how far, or block.
+    pub ports: String,
     /// As what the first server socket sees the host.
     pub seen: Option<SocketAddr>,
 }
@@ -158,9 +99,10 @@ impl<'a> Prober<'a> {
     /// # Errors
     /// If they can't be opened.
     pub fn new(lab: &'a Lab) -> anyhow::Result<Self> {
-        let bind = |address: Ipv4Addr, port| socket(lab, SERVER, (address, port).into());
+        let bind = |address: IpAddr, port| socket(lab, SERVER, (address, port).into());
         let pair = |address| Ok::<_, anyhow::Error>([bind(address, SERVER_PORTS[0])?, bind(address, SERVER_PORTS[1])?]);
-        Ok(Self { lab, servers: [pair(SERVER_V4[0])?, pair(SERVER_V4[1])?] })
+        let all = |[first, second]: [IpAddr; 2]| Ok::<_, anyhow::Error>([pair(first)?, pair(second)?]);
+        Ok(Self { lab, servers: all(SERVER_V4.map(Into::into))?, servers_v6: all(SERVER_V6.map(Into::into))? })
     }
 
     /// Finds how a host's port is mapped.
@@ -171,7 +113,7 @@ impl<'a> Prober<'a> {
         let host = self.host(host, port)?;
         let [[a, b], [c, d]] = &self.servers;
         let Some(first) = self.seen_by_within(&host, a, BLOCKED)? else {
-            return Ok(Mapped { kind: "blocked", ports: "", seen: None });
+            return Ok(Mapped { kind: "blocked", ports: String::new(), seen: None });
         };
         let [b, c, d] = [self.seen_by(&host, b)?, self.seen_by(&host, c)?, self.seen_by(&host, d)?];
         let kind = match (first == b, c == d, first == c) {
@@ -180,14 +122,7 @@ impl<'a> Prober<'a> {
             (false, false, false) => "APDM",
             _ => bail!("no way to map that has a name: {first} {b} {c} {d}"),
         };
-        let all = [first, b, c, d].map(|seen| i32::from(seen.port()));
-        let ports = if first.port() == port {
-            "kept"
-        } else if kind == "APDM" && all.windows(2).all(|two| two[1] - two[0] == 1) {
-            "sequence"
-        } else {
-            "random"
-        };
+        let ports = port_words(port, [first, b, c, d].map(|seen| seen.port()), kind);
         Ok(Mapped { kind, ports, seen: Some(first) })
     }
 
@@ -196,15 +131,52 @@ impl<'a> Prober<'a> {
     /// # Errors
     /// If sockets fail or nothing gets in.
     pub fn filtering(&self, host: &str, port: u16) -> anyhow::Result<&'static str> {
-        let host = self.host(host, port)?;
-        let [[asked, other_port], [other_address, _]] = &self.servers;
-        let seen = self.seen_by(&host, asked)?;
+        self.who_gets_in(&self.host(host, port)?, &self.servers)
+    }
+
+    /// Finds who gets in to a host by IPv6.
+    fn filtering_v6(&self, host: &str) -> anyhow::Result<&'static str> {
+        let bind = |port| socket(self.lab, host, (Ipv6Addr::UNSPECIFIED, port).into());
+        let (silent, talking) = (bind(5000)?, bind(5001)?);
+        let unasked = SocketAddr::from((self.lab.address_v6(host)?, 5000));
+        self.servers_v6[0][0].send_to(b"unasked", unasked).context("send to the host")?;
+        // What has not come when all this has does not come.
+        let filtering = self.who_gets_in(&talking, &self.servers_v6)?;
+        silent.set_nonblocking(true).context("look for a packet")?;
+        Ok(if silent.recv(&mut [0; 16]).is_ok() { "open" } else { filtering })
+    }
+
+    /// Finds what a host hears that sends to a server behind a router that lets no UDP pass; TCP passes.
+    fn blocked(&self, host: &str, port: u16) -> anyhow::Result<&'static str> {
+        let server = SocketAddr::from((SERVER_V4[0], 443));
+        let (listener, at_443) = self.lab.node(SERVER)?.within(|| {
+            let listener = TcpListener::bind(server).context("listen at the server")?;
+            Ok((listener, UdpSocket::bind(server).context("bind at the server")?))
+        })?;
+        let socket = self.host(host, port)?;
+        socket.connect(self.servers[0][0].local_addr().context("ask for an address")?).context("connect")?;
+        socket.send(b"hello?").context("send to the server")?;
+        // What comes back has come when this has.
+        let connect = || TcpStream::connect_timeout(&server, PATIENCE).context("connect to the server by TCP");
+        let _connected = self.lab.node(host)?.within(connect)?;
+        drop(listener);
+        socket.set_nonblocking(true).context("look for an answer")?;
+        if socket.recv(&mut [0; 16]).is_err_and(|error| error.kind() != ErrorKind::WouldBlock) {
+            return Ok("refused");
+        }
+        let opened = self.seen_by_within(&self.host(host, port + 100)?, &at_443, BLOCKED)?;
+        Ok(if opened.is_some() { "not 443" } else { "silence" })
+    }
+
+    fn who_gets_in(&self, host: &UdpSocket, servers: &Servers) -> anyhow::Result<&'static str> {
+        let [[asked, other_port], [other_address, _]] = servers;
+        let seen = self.seen_by(host, asked)?;
         for (stranger, what) in [(other_address, "address"), (other_port, "port"), (asked, "asked")] {
             stranger.send_to(what.as_bytes(), seen).context("send to the host")?;
         }
         let mut got_in = Vec::new();
         while got_in.last().is_none_or(|what| what != "asked") {
-            got_in.push(receive(&host, PATIENCE)?.context("the answer did not come")?.0);
+            got_in.push(receive(host, PATIENCE)?.context("the answer did not come")?.0);
         }
         Ok(match got_in.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["address", "port", "asked"] => "EIF",
@@ -319,6 +291,21 @@ pub fn one_way_times(lab: &Lab, host: &str, packets: u32) -> anyhow::Result<Vec<
     })
 }
 
+/// How the external ports of one inside port are given, as they were seen one after the other.
+fn port_words(inside: u16, seen: [u16; 4], kind: &str) -> String {
+    let steps: Vec<_> = seen.windows(2).map(|two| i32::from(two[1]) - i32::from(two[0])).collect();
+    let is_apart = kind == "APDM";
+    if seen[0] == inside {
+        "kept".into()
+    } else if is_apart && steps.iter().all(|step| *step == steps[0] && (1..=64).contains(step)) {
+        format!("step {}", steps[0])
+    } else if is_apart && seen.iter().all(|port| port / 512 == seen[0] / 512) {
+        "block".into()
+    } else {
+        "random".into()
+    }
+}
+
 fn socket(lab: &Lab, node: &str, address: SocketAddr) -> anyhow::Result<UdpSocket> {
     let bind = || {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
@@ -337,5 +324,19 @@ fn receive(socket: &UdpSocket, patience: Duration) -> anyhow::Result<Option<(Str
         Ok((len, from)) => Ok(Some((String::from_utf8_lossy(&buffer[..len]).into_owned(), from))),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(error).context("receive"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::port_words;
+
+    #[test]
+    fn ports_are_named_by_what_is_seen_of_them() {
+        assert_eq!(port_words(5000, [5000; 4], "EIM"), "kept");
+        assert_eq!(port_words(5000, [6000; 4], "EIM"), "random");
+        assert_eq!(port_words(5000, [6000, 6003, 6006, 6009], "APDM"), "step 3");
+        assert_eq!(port_words(5000, [20_600, 20_481, 20_991, 20_700], "APDM"), "block");
+        assert_eq!(port_words(5000, [20_600, 20_481, 20_992, 20_700], "APDM"), "random");
     }
 }

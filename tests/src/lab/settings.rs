@@ -149,7 +149,8 @@ pub(super) fn duration(text: &str) -> anyhow::Result<Duration> {
     Duration::try_from_secs_f64(seconds).with_context(|| format!("{text:?} is not a time such as 20ms"))
 }
 
-fn share(text: &str) -> anyhow::Result<f64> {
+/// Reads `2%`, `0.5%`.
+pub(super) fn share(text: &str) -> anyhow::Result<f64> {
     let (number, unit) = number(text)?;
     ensure!(unit == "%" && number <= 100.0, "{text:?} is not a share such as 2%");
     Ok(number / 100.0)

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use anyhow::{Context, bail, ensure};
 
 use super::{
-    nat::{Filtering, KINDS, Mapping, Nat, Ports},
+    nat::{Filtering, Hairpin, KINDS, Mapping, Nat, Ports, Udp, Unsolicited, V6},
+    rules::{MAX_BLOCK, MAX_STEP},
     wire::Settings,
 };
 
@@ -28,8 +29,12 @@ pub struct Site {
     pub wire: Option<Settings>,
     /// The third byte of its LAN, if not its own.
     pub lan: Option<u8>,
-    /// Whether it has IPv6, behind a stateful firewall.
-    pub v6: bool,
+    /// Whether its hosts have IPv4.
+    pub v4: bool,
+    /// What they have of IPv6.
+    pub v6: V6,
+    /// The longest packet that its way to the network takes, if not 1500 bytes.
+    pub mtu: Option<u16>,
     /// How long mappings last that nobody uses, in seconds.
     pub timeout: u32,
 }
@@ -37,7 +42,18 @@ pub struct Site {
 impl Site {
     /// A site of a kind with all else as usual.
     fn new(name: &str, nat: Nat) -> Self {
-        Self { name: name.to_owned(), nat, hosts: None, up: None, wire: None, lan: None, v6: false, timeout: 120 }
+        Self {
+            name: name.to_owned(),
+            nat,
+            hosts: None,
+            up: None,
+            wire: None,
+            lan: None,
+            v4: true,
+            v6: V6::None,
+            mtu: None,
+            timeout: 120,
+        }
     }
 
     fn set(&mut self, option: &str, value: &str) -> anyhow::Result<()> {
@@ -46,25 +62,57 @@ impl Site {
             ("up", _) => self.up = Some(value.to_owned()),
             ("wire", _) => self.wire = Some(value.replace('+', ",").replace('~', "=").parse()?),
             ("lan", _) => self.lan = Some(small_number(value)?),
-            ("v6", _) => self.v6 = switch(value)?,
+            ("mtu", _) => self.mtu = Some(mtu(value)?),
             ("timeout", _) => self.timeout = value.parse().context("timeout is a number of seconds")?,
-            ("hairpin", _) => self.nat.hairpin = switch(value)?,
-            ("udp", _) => self.nat.udp = switch(value)?,
-            ("unsol", "drop") => self.nat.input_open = false,
-            ("unsol", "accept") => self.nat.input_open = true,
-            ("map", "eim") => self.nat.mapping = Mapping::Endpoint,
-            ("map", "adm") => self.nat.mapping = Mapping::Address,
-            ("map", "apdm") => self.nat.mapping = Mapping::AddressAndPort,
-            ("filter", "eif") => self.nat.filtering = Filtering::Endpoint,
-            ("filter", "adf") => self.nat.filtering = Filtering::Address,
-            ("filter", "apdf") => self.nat.filtering = Filtering::AddressAndPort,
-            ("ports", "keep") => self.nat.ports = Ports::Keep,
-            ("ports", "rand") => self.nat.ports = Ports::Random,
-            ("ports", "seq") => self.nat.ports = Ports::Sequence,
+            ("v4", _) => self.v4 = switch(value)?,
+            ("v6", "none" | "no") => self.v6 = V6::None,
+            ("v6", "open") => self.v6 = V6::Open,
+            ("v6", "fw" | "yes") => self.v6 = V6::Firewall,
+            ("v6", "eif") => self.v6 = V6::Endpoint,
+            _ => self.nat.set(option, value)?,
+        }
+        Ok(())
+    }
+}
+
+impl Nat {
+    fn set(&mut self, option: &str, value: &str) -> anyhow::Result<()> {
+        match (option, value) {
+            ("map", "eim") => self.mapping = Mapping::Endpoint,
+            ("map", "adm") => self.mapping = Mapping::Address,
+            ("map", "apdm") => self.mapping = Mapping::AddressAndPort,
+            ("filter", "eif") => self.filtering = Filtering::Endpoint,
+            ("filter", "adf") => self.filtering = Filtering::Address,
+            ("filter", "apdf") => self.filtering = Filtering::AddressAndPort,
+            ("ports", "keep") => self.ports = Ports::Keep,
+            ("ports", "rand") => self.ports = Ports::Random,
+            ("ports", _) => self.ports = ports(value)?,
+            ("hairpin", "no") => self.hairpin = Hairpin::No,
+            ("hairpin", "yes") => self.hairpin = Hairpin::External,
+            ("hairpin", "inside") => self.hairpin = Hairpin::Inside,
+            ("unsol", "drop") => self.unsolicited = Unsolicited::Drop,
+            ("unsol", "reject") => self.unsolicited = Unsolicited::Reject,
+            ("unsol", "accept") => self.unsolicited = Unsolicited::Accept,
+            ("udp", "yes") => self.udp = Udp::Pass,
+            ("udp", "no") => self.udp = Udp::Drop,
+            ("udp", "reject") => self.udp = Udp::Reject,
+            ("udp", "443") => self.udp = Udp::Only443,
             _ => bail!("there is no option {option}={value}"),
         }
         Ok(())
     }
+}
+
+/// Reads `seq`, `seq3`, `block512`.
+fn ports(text: &str) -> anyhow::Result<Ports> {
+    let number = |digits: &str, usual| if digits.is_empty() { Some(usual) } else { digits.parse::<u16>().ok() };
+    if let Some(step) = text.strip_prefix("seq") {
+        let step = number(step, 1).filter(|step| (1..=MAX_STEP).contains(step));
+        return step.map(Ports::Sequence).with_context(|| format!("a step is a number from 1 to {MAX_STEP}"));
+    }
+    let size = text.strip_prefix("block").context("ports are keep, rand, seq, seqN or blockN")?;
+    let size = number(size, 512).filter(|size| size.is_power_of_two() && (2..=MAX_BLOCK).contains(size));
+    size.map(Ports::Block).with_context(|| format!("a block is a power of two up to {MAX_BLOCK}"))
 }
 
 impl FromStr for Site {
@@ -112,7 +160,18 @@ fn check(sites: &mut Vec<Site>) -> anyhow::Result<()> {
         if let Some(up) = &site.up {
             ensure!(sites.iter().any(|other| other.name == *up && up != SERVER), "there is no carrier {up}");
             ensure!(*up != site.name && site.name != SERVER, "{} can't be behind {up}", site.name);
+            let has_v6 = |carrier: &Site| carrier.name != *up || carrier.v6 != V6::None;
+            ensure!(
+                site.v6 == V6::None || sites.iter().all(has_v6),
+                "{} has IPv6, its carrier {up} has not",
+                site.name
+            );
         }
+    }
+    for site in sites.iter() {
+        let carrier = |site: &&Site| sites.iter().find(|other| Some(&other.name) == site.up.as_ref());
+        let ends = std::iter::successors(Some(site), carrier).take(sites.len() + 1).count() <= sites.len();
+        ensure!(ends, "{} is behind itself", site.name);
     }
     if !sites.iter().any(|site| site.name == SERVER) {
         sites.insert(0, "srv=server".parse()?);
@@ -127,6 +186,11 @@ fn check(sites: &mut Vec<Site>) -> anyhow::Result<()> {
 
 fn small_number(text: &str) -> anyhow::Result<u8> {
     text.parse().ok().filter(|n| *n <= 99).with_context(|| format!("{text:?} is not a number up to 99"))
+}
+
+fn mtu(text: &str) -> anyhow::Result<u16> {
+    let mtu = text.parse().ok().filter(|mtu| (1280..=1500).contains(mtu));
+    mtu.with_context(|| format!("{text:?} is not a number from 1280 to 1500"))
 }
 
 fn switch(text: &str) -> anyhow::Result<bool> {
@@ -162,8 +226,13 @@ mod tests {
             ("A=port A=port", "two sites"),
             ("A=port:up=K", "no carrier K"),
             ("A=port:up=A", "can't be behind"),
+            ("A=cgn:up=B B=cgn:up=A", "behind itself"),
             ("A=port:hosts=x", "not a number"),
             ("A=port:speed=9", "no option"),
+            ("A=sym:ports=seq99", "from 1 to"),
+            ("A=sym:ports=block500", "a power of two"),
+            ("A=port:mtu=500", "from 1280"),
+            ("A=port:v6=fw,up=K K=cgn", "its carrier K has not"),
             ("inet=port", "taken"),
         ] {
             let error = format!("{:#}", sites(text).unwrap_err());

@@ -20,7 +20,7 @@ use rustix::{
 };
 
 pub use super::settings::{Change, Settings};
-use super::{plan::wire_ends, settings::Direction, sys};
+use super::{place::wire_ends, settings::Direction, sys};
 
 /// Frames of one socket that are taken before others get their turn.
 const TURN: usize = 64;

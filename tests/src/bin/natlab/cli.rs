@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use edge::{Exit, WithExit};
 use rustix::process::{Pid, Signal, getpgrp, kill_process, set_parent_process_death_signal};
@@ -18,7 +18,7 @@ use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
-use tests::lab::{KINDS, Lab, SANDBOX, SERVER_V4, control, join, prove, sandbox};
+use tests::lab::{KINDS, Lab, SANDBOX, SERVER_V4, V6, control, join, prove, sandbox};
 
 /// Runs programs behind NATs of every kind, in network namespaces, without root.
 #[derive(Debug, Parser)]
@@ -30,8 +30,12 @@ struct Args {
 
 const EXAMPLES: &str = "\
 A site is NAME=KIND[:OPTION=VALUE,..]; router A has hosts A1, A2; `srv` is the server, 203.0.113.10.
-Options: hosts=N up=CARRIER wire=SETTINGS lan=N v6=yes timeout=SECONDS hairpin=yes|no udp=yes|no
-  unsol=drop|accept map=eim|adm|apdm filter=eif|adf|apdf ports=keep|rand|seq
+Kinds: open, fw (no NAT); full, addr, port, port-rand, linux, linux-open (one port for all destinations);
+  sym-adm, sym, symseq, block-512 (symmetric); cgn, cgn-sym (carriers, for up=); noudp, noudp-icmp, udp443
+Options, all that a kind says can be said otherwise: hosts=N up=CARRIER wire=SETTINGS lan=N mtu=BYTES
+  timeout=SECONDS v4=yes|no v6=none|open|fw|eif map=eim|adm|apdm filter=eif|adf|apdf
+  ports=keep|rand|seq|seqN|blockN hairpin=no|yes|inside unsol=drop|reject|accept udp=yes|no|reject|443
+  (lan=N: the third byte of 192.168.N.0, two homes may have the same; `natlab prove KIND:OPTIONS` shows what comes of it)
 A wire's settings: delay=20ms,jitter=5ms,loss=1%,rate=1mbit,queue=200ms,order=keep,cut (in a site with ~ and +)
 
 Examples:
@@ -82,15 +86,40 @@ enum Verb {
     Reboot {
         /// The router
         name: String,
+        /// How long it lets nothing pass
+        outage: Option<String>,
     },
     /// Give a router another external address
     Renumber {
         /// The router
         name: String,
     },
-    /// Pull the cable of a router out, or put it in
-    Cable {
+    /// Carry a host to another router's network
+    Roam {
+        /// The host
+        host: String,
         /// The router
+        router: String,
+    },
+    /// Give a host a second interface in another router's network
+    Second {
+        /// The host
+        host: String,
+        /// The router
+        router: String,
+    },
+    /// Lose a share of the packets from one site to another: A B 5%; 0% mends it
+    Loss {
+        /// From which site
+        from: String,
+        /// To which site
+        to: String,
+        /// How many
+        share: String,
+    },
+    /// Pull the cable of a router or a host out, or put it in
+    Cable {
+        /// The router or host
         name: String,
         /// in or out
         #[arg(value_parser = ["in", "out"])]
@@ -98,7 +127,7 @@ enum Verb {
     },
     /// Measure what routers do, and compare with what they should
     Prove {
-        /// Kinds [default: all]
+        /// Kinds, with options if you like [default: all kinds, and IPv6]
         kinds: Vec<String>,
     },
     /// Measure how exact wires are
@@ -138,7 +167,10 @@ fn run(verb: Verb) -> anyhow::Result<u8> {
             Err(become_program(&program))
         }
         Verb::Wire { name, change } => words(&["wire", &name, &change.join(" ")]).map(|()| 0),
-        Verb::Reboot { name } => words(&["reboot", &name]).map(|()| 0),
+        Verb::Reboot { name, outage } => words(&["reboot", &name, &outage.unwrap_or_default()]).map(|()| 0),
+        Verb::Roam { host, router } => words(&["roam", &host, &router]).map(|()| 0),
+        Verb::Second { host, router } => words(&["second", &host, &router]).map(|()| 0),
+        Verb::Loss { from, to, share } => words(&["loss", &from, &to, &share]).map(|()| 0),
         Verb::Renumber { name } => words(&["renumber", &name]).map(|()| 0),
         Verb::Cable { name, state } => words(&["cable", &name, &state]).map(|()| 0),
         Verb::Prove { kinds } => prove_kinds(&kinds),
@@ -211,22 +243,33 @@ fn is_in_foreground() -> bool {
 
 fn prove_kinds(kinds: &[String]) -> anyhow::Result<u8> {
     let all = KINDS.map(|(kind, _)| kind.to_owned());
-    let kinds = if kinds.is_empty() { &all[..] } else { kinds };
+    let (kinds, with_v6) = if kinds.is_empty() { (&all[..], &V6_KINDS[..]) } else { (kinds, &[][..]) };
     sandbox::enter().exit(Exit::Unavailable)?;
     let mut out = io::stdout();
     let mut wrong = 0;
-    writeln!(out, "{:<11}{}", "kind", prove::HEAD)?;
+    let width = kinds.iter().map(String::len).max().unwrap_or(0).max(10) + 1;
+    writeln!(out, "{:<width$}{}", "kind", prove::HEAD)?;
     for kind in kinds {
-        let Some((_, nat)) = KINDS.iter().find(|(name, _)| name == kind) else { bail!("there is no kind {kind}") };
-        let (seen, expected) = (prove::measure("", kind)?, prove::Conduct::expected(nat));
-        writeln!(out, "{kind:<11}{seen}")?;
+        let nat = prove::nat_of(kind).exit(Exit::Usage)?;
+        let (seen, expected) = (prove::measure("", kind)?, prove::Conduct::expected(&nat));
+        writeln!(out, "{kind:<width$}{seen}")?;
         if seen != expected {
             wrong += 1;
-            writeln!(out, "  expected {expected}")?;
+            writeln!(out, "{:<width$}{expected}", "  expected")?;
+        }
+    }
+    for (name, v6) in with_v6 {
+        let (seen, expected) = (prove::measure_v6("", &format!("P=port:v6={name}"))?, prove::expected_v6(*v6));
+        writeln!(out, "{:<width$}{seen}", format!("v6={name}"))?;
+        if seen != expected {
+            wrong += 1;
+            writeln!(out, "{:<width$}{expected}", "  expected")?;
         }
     }
     Ok(u8::from(wrong > 0))
 }
+
+const V6_KINDS: [(&str, V6); 4] = [("none", V6::None), ("open", V6::Open), ("fw", V6::Firewall), ("eif", V6::Endpoint)];
 
 fn measure_wires(settings: &[String]) -> anyhow::Result<u8> {
     let some = ["x", "delay=1ms", "delay=20ms", "delay=50ms,jitter=10ms", "delay=10ms,loss=2%"].map(str::to_owned);

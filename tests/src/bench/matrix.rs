@@ -1,0 +1,225 @@
+//! Every pair of routers against what theory says of it: which path there is in the end, and after how long.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Condvar, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{
+    Options,
+    figures::median,
+    member::Member,
+    program::Says,
+    row::{Bound, Rows},
+    stage::Stage,
+};
+use crate::lab::{KINDS, Lab, Nat};
+
+/// Those of the matrix; the others differ from these in what a sender of UDP is told.
+const COUNT: usize = 15;
+const RTTS_MS: [u32; 2] = [40, 100];
+/// Pairs that meet at a time: they mostly wait.
+const AT_ONCE: usize = 4;
+/// So long a pair may look for a direct path.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// A relayed pair is relayed by then.
+const RELAYED: Bound = Bound::AtMost(1000.0);
+
+type Kind = (&'static str, Nat);
+
+/// Two kinds; the first one's member joins first.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    kinds: [Kind; 2],
+    number: usize,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+struct Outcome {
+    path: String,
+    took: Option<f64>,
+}
+
+/// Runs the bench.
+pub(super) fn run(options: &Options, rows: &mut Rows<'_>) -> Result<()> {
+    let pairs = pairs(&options.kind)?;
+    for rtt in RTTS_MS {
+        let outcomes = meet_all(&pairs, rtt, options.runs.max(1))?;
+        for (pair, outcomes) in pairs.iter().zip(outcomes) {
+            tell(rows, pair, rtt, &outcomes);
+        }
+    }
+    Ok(())
+}
+
+fn pairs(wanted: &[String]) -> Result<Vec<Pair>> {
+    let kinds = &KINDS[..COUNT];
+    if let Some(unknown) = wanted.iter().find(|name| !kinds.iter().any(|(kind, _)| kind == name)) {
+        bail!("there is no kind {unknown} in the matrix");
+    }
+    let is_wanted = |kinds: &[Kind; 2]| {
+        wanted.is_empty() || kinds.iter().any(|(name, _)| wanted.iter().any(|wanted| wanted == name))
+    };
+    let all = kinds.iter().flat_map(|first| kinds.iter().map(move |second| [*first, *second]));
+    Ok(all.filter(is_wanted).enumerate().map(|(number, kinds)| Pair { kinds, number }).collect())
+}
+
+fn tell(rows: &mut Rows<'_>, pair: &Pair, rtt: u32, outcomes: &[Outcome]) {
+    let [(first, a), (second, b)] = pair.kinds;
+    let means = a.means_with(&b);
+    let (expected, bound) = if means.is_direct() { ("direct", Bound::None) } else { ("relay", RELAYED) };
+    // A member that relays is as good as the rendezvous.
+    let word = |outcome: &Outcome| if outcome.path == "member" { "relay".to_owned() } else { outcome.path.clone() };
+    let words: BTreeSet<_> = outcomes.iter().map(word).collect();
+    let seen = words.iter().map(String::as_str).collect::<Vec<_>>().join("/");
+    let times: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.took).collect();
+    let took = median(&times);
+    rows.compare(format!("{first}, then {second}, RTT {rtt} ({means})"), [expected, &seen], took, bound);
+}
+
+/// Every pair so often, in one lab in which each kind has two sites: one for who joins first, one for the other.
+fn meet_all(pairs: &[Pair], rtt: u32, runs: usize) -> Result<Vec<Vec<Outcome>>> {
+    let wire = format!("wire=delay~{}ms", rtt / 4);
+    let used = |place: usize| pairs.iter().map(move |pair| pair.kinds[place].0).collect::<BTreeSet<_>>();
+    let sites = [0, 1].iter().flat_map(|&place| {
+        let wire = &wire;
+        used(place).into_iter().map(move |kind| format!("{}={kind}:{wire}", site(place, kind)))
+    });
+    let sites: Vec<_> = sites.collect();
+    let stage = Stage::build(&format!("m{rtt}-"), &format!("srv=server:{wire} {}", sites.join(" ")))?;
+    let (lab, schedule) = (&stage.lab, Schedule::new(pairs, runs));
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| schedule.work(lab, rtt))).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
+    Ok(schedule.outcomes.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The name of a kind's site for who joins first, or second. No digit ends it.
+fn site(place: usize, kind: &str) -> String {
+    let index = KINDS.iter().position(|(name, _)| *name == kind).unwrap_or(0) as u8;
+    format!("{}{}", ["F", "S"][place], char::from(b'a' + index))
+}
+
+/// Which pairs are still to meet. A site has one pair at a time: others would take the ports that one counts on.
+struct Schedule {
+    waiting: Mutex<(Vec<Pair>, BTreeSet<String>)>,
+    freed: Condvar,
+    outcomes: Mutex<Vec<Vec<Outcome>>>,
+}
+
+impl Schedule {
+    fn new(pairs: &[Pair], runs: usize) -> Self {
+        let all = (0..runs).flat_map(|_| pairs.iter().copied()).rev().collect();
+        Self {
+            waiting: Mutex::new((all, BTreeSet::new())),
+            freed: Condvar::new(),
+            outcomes: Mutex::new(vec![Vec::new(); pairs.len()]),
+        }
+    }
+
+    fn work(&self, lab: &Lab, rtt: u32) -> Result<()> {
+        while let Some(pair) = self.take() {
+            let [(first, _), (second, _)] = pair.kinds;
+            let outcome = meet(lab, &pair).with_context(|| format!("{first}, then {second}"));
+            self.release(&pair);
+            let outcome = outcome?;
+            super::progress(&format!("RTT {rtt}: {first}, then {second}: {} {:?}", outcome.path, outcome.took));
+            self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)[pair.number].push(outcome);
+        }
+        Ok(())
+    }
+
+    fn take(&self) -> Option<Pair> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let (pairs, busy) = &mut *waiting;
+            if pairs.is_empty() {
+                return None;
+            }
+            let is_free = |pair: &Pair| pair.sites().iter().all(|site| !busy.contains(site));
+            if let Some(index) = pairs.iter().rposition(is_free) {
+                let pair = pairs.remove(index);
+                busy.extend(pair.sites());
+                return Some(pair);
+            }
+            waiting = self.freed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn release(&self, pair: &Pair) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.1.retain(|site| !pair.sites().contains(site));
+        self.freed.notify_all();
+    }
+}
+
+impl Pair {
+    fn sites(&self) -> [String; 2] {
+        [site(0, self.kinds[0].0), site(1, self.kinds[1].0)]
+    }
+}
+
+fn meet(lab: &Lab, pair: &Pair) -> Result<Outcome> {
+    static MEETING: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let channel = format!("m{}", MEETING.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+    let [first, second] = pair.sites().map(|site| format!("{site}1"));
+    let start = Instant::now();
+    let mut first = Member::join_in(lab, &first, &channel, "first", &[], Says::Stdout)?;
+    if !first.joins_by(start + PATIENCE) {
+        return Ok(Outcome { path: "none".into(), took: None });
+    }
+    let mut second = Member::join_in(lab, &second, &channel, "second", &[], Says::Stdout)?;
+    let deadline = Instant::now() + PATIENCE;
+    let ((there, there_took), (back, back_took)) =
+        (first.path_by("second", deadline), second.path_by("first", deadline));
+    let took = there_took.zip(back_took).map(|(there, back)| there.max(back));
+    first.leave()?;
+    second.leave()?;
+    Ok(match there == back {
+        true => Outcome { path: there, took },
+        false => Outcome { path: format!("{there}+{back}"), took },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use netsim::Means;
+
+    use super::*;
+
+    #[test]
+    fn the_matrix_has_every_pair_in_both_orders() {
+        let pairs = pairs(&[]).unwrap();
+        assert_eq!(pairs.len(), COUNT * COUNT);
+        assert!(pairs.iter().enumerate().all(|(index, pair)| pair.number == index));
+        assert_eq!(super::pairs(&["sym".into()]).unwrap().len(), 2 * COUNT - 1);
+        assert!(super::pairs(&["fritz".into()]).is_err());
+    }
+
+    #[test]
+    fn a_relay_is_expected_only_where_nothing_direct_is_possible() {
+        let relayed = pairs(&[])
+            .unwrap()
+            .into_iter()
+            .filter(|Pair { kinds: [(_, a), (_, b)], .. }| a.means_with(b) == Means::Never);
+        let names: BTreeSet<_> = relayed.map(|pair| pair.kinds.map(|(name, _)| name)).collect();
+        assert!(names.contains(&["sym", "cgn-sym"]) && names.contains(&["noudp", "open"]));
+        assert!(!names.contains(&["block-512", "block-512"]) && !names.contains(&["sym", "port"]));
+    }
+
+    #[test]
+    fn a_site_has_one_pair_at_a_time() {
+        let pairs = pairs(&["sym".into()]).unwrap();
+        let schedule = Schedule::new(&pairs, 1);
+        let (a, b) = (schedule.take().unwrap(), schedule.take().unwrap());
+        assert!(a.sites().iter().all(|site| !b.sites().contains(site)));
+    }
+}
