@@ -89,6 +89,8 @@ impl Mesh {
                         self.signals.close(link, why.code(), &why.to_string(), now);
                     }
                 }
+                // A member that introduces others relays nothing.
+                Output::Seated { .. } | Output::Unseated { .. } => {}
             }
         }
     }

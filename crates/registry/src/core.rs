@@ -85,6 +85,20 @@ pub enum Output {
         /// What.
         message: ToMember,
     },
+    /// A session has taken a seat; comes before its [`ToMember::Joined`], whose `relay` is the caller's to fill in.
+    Seated {
+        /// Which.
+        conn: ConnId,
+        /// In which channel.
+        channel: ChannelName,
+        /// Which seat.
+        slot: MemberSlot,
+    },
+    /// A session's seat is empty.
+    Unseated {
+        /// Which.
+        conn: ConnId,
+    },
     /// Close a session; nothing more is said of it.
     Close {
         /// Which.
@@ -256,6 +270,9 @@ impl Registry {
             self.send(*conn, ToMember::Closing);
         }
         for conn in conns {
+            if matches!(self.sessions.get(&conn), Some(Session { phase: Phase::Seated(..), .. })) {
+                self.outputs.push_back(Output::Unseated { conn });
+            }
             self.outputs.push_back(Output::Close { conn, why: CloseWhy::Closing });
         }
         self.sessions.clear();

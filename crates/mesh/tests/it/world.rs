@@ -78,6 +78,7 @@ impl Server {
                     assert!(matches!(sent, Ok(()) | Err(SendError::NotOpen)), "{sent:?}");
                 }
                 Output::Close { conn, why } => self.endpoint.close(LinkId(conn.0), why.code(), "closed", now),
+                Output::Seated { .. } | Output::Unseated { .. } => {}
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{ops::Bound, time::Instant};
 
 use wire::signal::{ChannelKind, LeaveReason, ToMember};
 
-use super::{CloseWhy, CreateError, Registry, What};
+use super::{CloseWhy, CreateError, Output, Registry, What};
 use crate::{
     channel::{Channel, ChannelInfo, ChannelRecord, MemberInfo},
     name::ChannelName,
@@ -55,6 +55,7 @@ impl Registry {
         self.faces.remove(&name.face());
         let members: Vec<_> = channel.seats().map(|(slot, seat)| (slot, seat.conn)).collect();
         for (slot, conn) in members {
+            self.outputs.push_back(Output::Unseated { conn });
             self.send(conn, ToMember::MemberLeft { slot, why: LeaveReason::ChannelDeleted });
             self.end(conn, CloseWhy::ChannelDeleted, now);
         }

@@ -7,7 +7,7 @@ use wire::{
     signal::{ChannelKind, Join, Joined, LeaveReason, MAX_CARD, Refusal, Signature, ToMember},
 };
 
-use super::{CloseWhy, ConnId, Phase, Registry, What};
+use super::{CloseWhy, ConnId, Output, Phase, Registry, What};
 use crate::{
     channel::{Channel, Seat},
     name::{ChannelName, MemberName},
@@ -115,6 +115,7 @@ impl Registry {
             session.deadline = now + presence;
         }
         self.tell_others(name, slot, ToMember::MemberJoined);
+        self.outputs.push_back(Output::Seated { conn, channel: name.clone(), slot });
         self.send(conn, ToMember::Joined(Joined { slot, name: called.clone(), observed, kind, roster, relay: None }));
         self.report(name, kind, What::Joined { name: called, members });
     }
@@ -159,6 +160,7 @@ impl Registry {
         let Some(channel) = self.channels.get_mut(name) else { return };
         let Some(gone) = channel.empty(slot) else { return };
         let (kind, members) = (channel.kind(), channel.len());
+        self.outputs.push_back(Output::Unseated { conn: gone.conn });
         let others: Vec<ConnId> = channel.seats().map(|(_, seat)| seat.conn).collect();
         for other in others {
             self.send(other, ToMember::MemberLeft { slot, why });

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod channels;
+mod seatings;
 mod sessions;
 mod support;

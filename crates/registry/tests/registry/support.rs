@@ -17,6 +17,8 @@ pub(crate) struct Server {
     pub(crate) registry: Registry,
     pub(crate) key: IdentityKey,
     pub(crate) now: Instant,
+    /// Who has taken a seat, and whose is empty, in the order in which it was told.
+    pub(crate) seatings: Vec<Output>,
 }
 
 pub(crate) fn identity(number: u8) -> Identity {
@@ -56,7 +58,7 @@ impl Server {
         let key = identity(200).key();
         #[allow(clippy::disallowed_methods, reason = "a test's time starts somewhere")]
         let now = Instant::now();
-        Self { registry: Registry::new(Config { server_key: key, adhoc, limits, seed: 1 }), key, now }
+        Self { registry: Registry::new(Config { server_key: key, adhoc, limits, seed: 1 }), key, now, seatings: vec![] }
     }
 
     /// Connects with the identity of the same number.
@@ -88,8 +90,17 @@ impl Server {
         joined(&self.join(conn, channel, name))
     }
 
+    /// What is to be sent and closed; seatings are put aside.
     pub(crate) fn outputs(&mut self) -> Vec<Output> {
-        std::iter::from_fn(|| self.registry.poll_output()).collect()
+        let (seatings, outputs) = std::iter::from_fn(|| self.registry.poll_output())
+            .partition(|output| matches!(output, Output::Seated { .. } | Output::Unseated { .. }));
+        self.seatings.extend::<Vec<_>>(seatings);
+        outputs
+    }
+
+    /// The seatings since the last call.
+    pub(crate) fn seatings(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.seatings)
     }
 
     pub(crate) fn happened(&mut self) -> Vec<What> {
@@ -134,6 +145,14 @@ pub(crate) fn sent(conn: u64, message: ToMember) -> Output {
 
 pub(crate) fn left(slot: u16, why: LeaveReason) -> ToMember {
     ToMember::MemberLeft { slot: MemberSlot(slot), why }
+}
+
+pub(crate) fn seated(conn: u64, name: &str, slot: u16) -> Output {
+    Output::Seated { conn: ConnId(conn), channel: channel(name), slot: MemberSlot(slot) }
+}
+
+pub(crate) fn unseated(conn: u64) -> Output {
+    Output::Unseated { conn: ConnId(conn) }
 }
 
 pub(crate) fn closed(conn: u64, why: CloseWhy) -> Output {
