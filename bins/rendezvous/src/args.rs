@@ -33,9 +33,54 @@ pub(crate) struct Args {
     /// Apply the limits per source to this machine too; by default it is exempt, for it may be a reverse proxy
     #[arg(long)]
     pub(crate) limit_loopback: bool,
+    #[command(flatten)]
+    pub(crate) relay: RelayArgs,
     /// Write a newline to this descriptor once the program serves, then close it
     #[arg(long, value_name = "FD")]
     pub(crate) ready_fd: Option<RawFd>,
     #[command(flatten)]
     pub(crate) common: edge::Common,
+}
+
+/// What the relay forwards, in 1000 bits of UDP payload per second unless said.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Relay")]
+pub(crate) struct RelayArgs {
+    /// Forward nothing for members that can't reach each other
+    #[arg(long)]
+    pub(crate) no_relay: bool,
+    /// For one member; every copy of what it sends counts
+    #[arg(long, value_name = "KBIT", default_value_t = 1_000)]
+    pub(crate) relay_member: u32,
+    /// Packets a second for one member
+    #[arg(long, value_name = "N", default_value_t = 1_200)]
+    pub(crate) relay_packets: u32,
+    /// Bytes that a member may send at once after a pause
+    #[arg(long, value_name = "BYTES", default_value_t = 64_000)]
+    pub(crate) relay_burst: u32,
+    /// For all members behind one address (IPv6: /64)
+    #[arg(long, value_name = "KBIT", default_value_t = 2_000)]
+    pub(crate) relay_source: u32,
+    /// For all members of one channel
+    #[arg(long, value_name = "KBIT", default_value_t = 8_000)]
+    pub(crate) relay_channel: u32,
+    /// For everybody together
+    #[arg(long, value_name = "KBIT", default_value_t = 100_000)]
+    pub(crate) relay_all: u32,
+}
+
+impl RelayArgs {
+    /// The limits; `None` if nothing is to be forwarded.
+    pub(crate) fn limits(&self, limit_loopback: bool) -> Option<relay::Limits> {
+        let bits = |kilobits: u32| u64::from(kilobits) * 1000;
+        (!self.no_relay).then(|| relay::Limits {
+            session: bits(self.relay_member),
+            session_packets: self.relay_packets.into(),
+            burst: self.relay_burst.into(),
+            source: bits(self.relay_source),
+            limit_loopback,
+            channel: bits(self.relay_channel),
+            all: bits(self.relay_all),
+        })
+    }
 }

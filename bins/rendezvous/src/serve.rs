@@ -12,6 +12,7 @@ use edge::{Exit, WithExit, ready::Ready};
 use identity::Identity;
 use link::{Accept, Endpoint};
 use registry::{Limits, Registry};
+use relay::Relay;
 use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -28,7 +29,7 @@ use crate::{
     http::{self, App, Gate, GateConfig, ServerInfo},
     stop,
     store::{Keeper, Store},
-    udp::Driver,
+    udp::{Cores, Driver},
 };
 
 /// What the system may queue while the task is busy, if it allows so much.
@@ -70,7 +71,9 @@ async fn serve(
     let feed = Arc::new(Feed::new(seed()?));
     let config = link::Config { identity, seed: edge::random()?, accept: Accept::Signal };
     let endpoint = Endpoint::new(config, Instant::now());
-    let driver = Driver::new(udp, endpoint, registry, Arc::clone(&feed), asks, seed()?);
+    let seed_of_relay = edge::random()?;
+    let relay = args.relay.limits(args.limit_loopback).map(|limits| Relay::new(limits, seed_of_relay, Instant::now()));
+    let driver = Driver::new(udp, Cores { endpoint, registry, relay }, Arc::clone(&feed), asks, seed()?);
     let gate = GateConfig { limit_loopback: args.limit_loopback, new_channels: args.new_channels, seed: seed()? };
     let server = ServerInfo { key: identity.key(), udp_port: udp_at.port(), adhoc: !args.no_adhoc };
     let app = Arc::new(App {

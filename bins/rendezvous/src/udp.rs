@@ -1,4 +1,4 @@
-//! The UDP task: one socket, one loop, one timer. It alone has the sessions and the registry.
+//! The UDP task: one socket, one loop, one timer. It alone has the sessions, the registry and the relay.
 
 use std::{
     collections::HashMap,
@@ -11,11 +11,12 @@ use std::{
 use anyhow::Context;
 use link::{CloseReason, Endpoint, Event, Kind, LinkId};
 use registry::{ConnId, Output, Prefix, Rate, RateTable, Registry};
+use relay::Relay;
 use tokio::{net::UdpSocket, sync::mpsc};
 use wire::{
-    datagram::Protocol,
+    datagram::{Protocol, RELAY_UP},
     peer::Lane,
-    signal::{JOIN_EXPORTER, ToServer},
+    signal::{JOIN_EXPORTER, ToMember, ToServer},
     stun,
 };
 
@@ -34,11 +35,20 @@ const BURST: usize = 64;
 /// How long the last messages may take to get out.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// What the task drives.
+pub(crate) struct Cores {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) registry: Registry,
+    /// `None` where nothing is relayed.
+    pub(crate) relay: Option<Relay>,
+}
+
 /// The task's state.
 pub(crate) struct Driver {
     socket: UdpSocket,
     endpoint: Endpoint,
     registry: Registry,
+    relay: Option<Relay>,
     /// Where signs of life come from.
     sessions: HashMap<SocketAddr, ConnId>,
     stun: RateTable,
@@ -47,16 +57,10 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        socket: UdpSocket,
-        endpoint: Endpoint,
-        registry: Registry,
-        feed: Arc<Feed>,
-        asks: mpsc::Receiver<Ask>,
-        seed: u64,
-    ) -> Self {
+    pub(crate) fn new(socket: UdpSocket, cores: Cores, feed: Arc<Feed>, asks: mpsc::Receiver<Ask>, seed: u64) -> Self {
         let stun = RateTable::new(STUN_RATE, seed, Instant::now());
-        Self { socket, endpoint, registry, sessions: HashMap::new(), stun, feed, asks }
+        let Cores { endpoint, registry, relay } = cores;
+        Self { socket, endpoint, registry, relay, sessions: HashMap::new(), stun, feed, asks }
     }
 
     /// Serves until `stop`, then says farewell.
@@ -100,7 +104,7 @@ impl Driver {
     fn receive(&mut self, buffer: &mut [u8]) {
         for _ in 0..BURST {
             match self.socket.try_recv_from(buffer) {
-                Ok((length, from)) => self.handle_datagram(&buffer[..length], from),
+                Ok((length, from)) => self.handle_datagram(&mut buffer[..length], from),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // An ICMP error of an earlier datagram; it has been taken out of the socket by this.
                 Err(error) => tracing::debug!(%error, "Could not receive a datagram"),
@@ -108,7 +112,7 @@ impl Driver {
         }
     }
 
-    fn handle_datagram(&mut self, datagram: &[u8], from: SocketAddr) {
+    fn handle_datagram(&mut self, datagram: &mut [u8], from: SocketAddr) {
         let now = Instant::now();
         match wire::datagram::protocol(datagram) {
             Some(Protocol::Quic) => {
@@ -118,10 +122,26 @@ impl Driver {
                 self.endpoint.handle_datagram(from, datagram, now);
             }
             Some(Protocol::Stun) => self.handle_stun(datagram, from, now),
-            // Checks are between members; relay frames will come here.
+            Some(Protocol::Punchline) if datagram[0] == RELAY_UP => self.forward(datagram, from, now),
+            // Checks are between members.
             Some(Protocol::Punchline) | None => {
                 tracing::trace!(%from, length = datagram.len(), "Ignored a datagram");
             }
+        }
+    }
+
+    fn forward(&mut self, datagram: &mut [u8], from: SocketAddr, now: Instant) {
+        let Some(relay) = &mut self.relay else { return };
+        match relay.forward(from, datagram, now) {
+            Ok(forwarded) => {
+                for to in forwarded.to {
+                    // A frame that finds no room is lost, as on the way.
+                    if let Err(error) = self.socket.try_send_to(forwarded.frame, *to) {
+                        tracing::debug!(%error, "Could not forward a frame");
+                    }
+                }
+            }
+            Err(why) => tracing::trace!(%from, %why, "Dropped a frame"),
         }
     }
 
@@ -157,6 +177,9 @@ impl Driver {
             while let Some(output) = self.registry.poll_output() {
                 self.carry_out(output).await?;
                 quiet = false;
+            }
+            while let Some(relay::Event::Alive(conn)) = self.relay.as_mut().and_then(Relay::poll_event) {
+                self.registry.handle_alive(conn, Instant::now());
             }
             while let Some(event) = self.registry.poll_event() {
                 tracing::debug!(?event, "Something happened");
@@ -196,6 +219,9 @@ impl Driver {
             Event::Moved(to) => {
                 self.forget(conn);
                 self.sessions.insert(to, conn);
+                if let Some(relay) = &mut self.relay {
+                    relay.moved(conn, to, to.ip());
+                }
                 self.registry.handle_moved(conn, to, now);
             }
             Event::Closed(why) => {
@@ -212,7 +238,20 @@ impl Driver {
 
     async fn carry_out(&mut self, output: Output) -> anyhow::Result<()> {
         match output {
-            Output::Send { conn, message } => {
+            Output::Seated { conn, channel, slot } => {
+                if let (Some(relay), Some(at)) = (&mut self.relay, self.endpoint.remote(LinkId(conn.0))) {
+                    relay.open(conn, &channel, slot, at, at.ip(), Instant::now());
+                }
+            }
+            Output::Unseated { conn } => {
+                if let Some(relay) = &mut self.relay {
+                    relay.close(conn);
+                }
+            }
+            Output::Send { conn, mut message } => {
+                if let ToMember::Joined(joined) = &mut message {
+                    joined.relay = self.relay.as_ref().and_then(|relay| relay.grant(conn));
+                }
                 let sent = self.endpoint.send_message(LinkId(conn.0), Lane::Control as u8, &wire::encode(&message));
                 if let Err(error) = sent {
                     // Without this message its picture of the channel would be wrong for ever: it has to join again.

@@ -9,4 +9,5 @@ mod limits;
 mod members;
 mod page;
 mod program;
+mod relay;
 mod support;

@@ -1,6 +1,7 @@
 //! A member: a signalling session over a real socket.
 
 use std::{
+    collections::VecDeque,
     io::ErrorKind,
     net::{SocketAddr, UdpSocket},
     time::Instant,
@@ -8,7 +9,11 @@ use std::{
 
 use identity::{ChannelSecret, Identity};
 use link::{Accept, CloseReason, Config, Endpoint, Event, Kind, LinkId};
-use wire::signal::{JOIN_EXPORTER, Join, Joined, Signature, ToMember, ToServer};
+use wire::{
+    MemberSlot, relay,
+    signal::{JOIN_EXPORTER, Join, Joined, Signature, ToMember, ToServer},
+    stun,
+};
 
 use super::{PATIENCE, Server};
 
@@ -23,6 +28,8 @@ pub(crate) struct Member {
     identity: Identity,
     server: SocketAddr,
     closed: Option<CloseReason>,
+    /// Relay frames that came while something else was waited for.
+    frames: VecDeque<(MemberSlot, Vec<u8>)>,
 }
 
 impl Member {
@@ -39,7 +46,7 @@ impl Member {
         let config = Config { identity: &identity, seed: edge::random().unwrap(), accept: Accept::None };
         let mut endpoint = Endpoint::new(config, now);
         let link = endpoint.connect(Kind::Signal, at, Some(server.key), now).unwrap();
-        let mut member = Self { socket, endpoint, link, identity, server: at, closed: None };
+        let mut member = Self { socket, endpoint, link, identity, server: at, closed: None, frames: VecDeque::new() };
         match member.event() {
             Event::Connected { key, .. } => assert_eq!(key, server.key),
             other => panic!("not connected: {other:?}"),
@@ -95,7 +102,7 @@ impl Member {
         let mut buffer = [0; 2048];
         self.socket.set_nonblocking(true).unwrap();
         while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
-            self.endpoint.handle_datagram(from, &buffer[..length], Instant::now());
+            self.take(from, &buffer[..length]);
         }
         self.socket.set_nonblocking(false).unwrap();
         match self.endpoint.poll_event()? {
@@ -118,6 +125,61 @@ impl Member {
         self.socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     }
 
+    pub(crate) fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+
+    /// Sends a datagram as it is.
+    pub(crate) fn send(&self, datagram: &[u8]) {
+        self.socket.send_to(datagram, self.server).unwrap();
+    }
+
+    /// The next frame from the relay: whose, and what is sealed in it.
+    pub(crate) fn next_frame(&mut self) -> (MemberSlot, Vec<u8>) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.frames.is_empty() {
+            assert!(Instant::now() < deadline, "no frame came");
+            self.receive();
+        }
+        self.frames.pop_front().unwrap()
+    }
+
+    /// The frames of all that was sent to the server before. It works in the order of what it receives, so its answer to
+    /// a question comes after.
+    pub(crate) fn frames_until_here(&mut self, server: &Server) -> Vec<(MemberSlot, Vec<u8>)> {
+        let asker = UdpSocket::bind("127.0.0.1:0").unwrap();
+        asker.set_read_timeout(Some(PATIENCE)).unwrap();
+        asker.send_to(&stun::request(stun::TransactionId([3; 12])), server.udp).unwrap();
+        asker.recv(&mut [0; 128]).expect("an answer");
+        self.socket.set_nonblocking(true).unwrap();
+        self.receive_waiting();
+        self.socket.set_nonblocking(false).unwrap();
+        self.frames.drain(..).collect()
+    }
+
+    fn receive_waiting(&mut self) {
+        let mut buffer = [0; 2048];
+        while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
+            self.take(from, &buffer[..length]);
+        }
+    }
+
+    /// Waits a little for a datagram.
+    fn receive(&mut self) {
+        let mut buffer = [0; 2048];
+        self.socket.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
+        if let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
+            self.take(from, &buffer[..length]);
+        }
+    }
+
+    fn take(&mut self, from: SocketAddr, datagram: &[u8]) {
+        match relay::split_down(datagram) {
+            Some((seat, sealed)) => self.frames.push_back((seat, sealed.to_vec())),
+            None => self.endpoint.handle_datagram(from, datagram, Instant::now()),
+        }
+    }
+
     fn event(&mut self) -> Event {
         let deadline = Instant::now() + PATIENCE;
         let mut buffer = [0; 2048];
@@ -132,7 +194,7 @@ impl Member {
             let wait = timeout.saturating_duration_since(now).max(std::time::Duration::from_millis(1));
             self.socket.set_read_timeout(Some(wait)).unwrap();
             match self.socket.recv_from(&mut buffer) {
-                Ok((length, from)) => self.endpoint.handle_datagram(from, &buffer[..length], Instant::now()),
+                Ok((length, from)) => self.take(from, &buffer[..length]),
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
                 }
