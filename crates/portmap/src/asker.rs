@@ -161,9 +161,7 @@ impl Asker {
         // The mapping that was, so that it is renewed, or made again after a restart (RFC 6887, section 11.2.1).
         let suggested = self.lease.map_or(any, |lease| lease.external);
         match self.dialect {
-            Dialect::Pcp(nonce) => {
-                pcp::MapRequest { internal: self.internal, suggested, nonce, lifetime_s }.encode()
-            }
+            Dialect::Pcp(nonce) => pcp::MapRequest { internal: self.internal, suggested, nonce, lifetime_s }.encode(),
             Dialect::NatPmp => {
                 let port = if lifetime.is_zero() { 0 } else { suggested.port() };
                 natpmp::map_request(self.internal.port(), port, lifetime_s).to_vec()

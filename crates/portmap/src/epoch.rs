@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn a_router_that_counts_anew_has_lost_all() {
-        let rows = [(100, 0, 60, true), (100, 98, 0, true), (100, 99, 0, false), (100, 100, 10, true), (0, 200, 10, true)];
+        let rows =
+            [(100, 0, 60, true), (100, 98, 0, true), (100, 99, 0, false), (100, 100, 10, true), (0, 200, 10, true)];
         for (before, after, passed, expected) in rows {
             assert_eq!(is_reset((before, after), Duration::from_secs(passed)), expected, "{before} {after} {passed}");
         }

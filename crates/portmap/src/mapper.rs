@@ -207,7 +207,11 @@ impl Mapper {
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         let round = self.round.as_mut()?;
         let server = SocketAddrV4::new(round.network.gateway, SERVER_PORT);
-        let asked = [(&mut round.pcp.outbox, server), (&mut round.natpmp.outbox, server), (&mut round.upnp.outbox, ssdp::GROUP)];
+        let asked = [
+            (&mut round.pcp.outbox, server),
+            (&mut round.natpmp.outbox, server),
+            (&mut round.upnp.outbox, ssdp::GROUP),
+        ];
         asked.into_iter().find_map(|(outbox, to)| Some(Transmit { to, payload: outbox.pop_front()? }))
     }
 

@@ -23,9 +23,20 @@ pub(crate) fn map_request(internal_port: u16, suggested_port: u16, lifetime_s: u
 pub(crate) enum Response {
     /// Somebody asked in a version that it does not speak; it says so in its own.
     OtherVersion,
-    Address { epoch: u32, external: Ipv4Addr },
-    Mapped { epoch: u32, internal_port: u16, external_port: u16, lifetime_s: u32 },
-    Refused { opcode: u8, why: Refused },
+    Address {
+        epoch: u32,
+        external: Ipv4Addr,
+    },
+    Mapped {
+        epoch: u32,
+        internal_port: u16,
+        external_port: u16,
+        lifetime_s: u32,
+    },
+    Refused {
+        opcode: u8,
+        why: Refused,
+    },
 }
 
 /// A result code other than 0 (section 3.5).

@@ -53,7 +53,10 @@ pub(crate) struct Response {
 pub(crate) enum Body {
     /// The router has started, or got another address.
     Announce,
-    Mapped { external: SocketAddrV4, lifetime_s: u32 },
+    Mapped {
+        external: SocketAddrV4,
+        lifetime_s: u32,
+    },
     Refused(Refused),
 }
 

@@ -152,10 +152,7 @@ pub(crate) fn fault(answer: &[u8]) -> Option<XmlError> {
 }
 
 /// Entities can't be declared, so none can grow; documents are bounded in bytes by the HTTP reader and in nodes here.
-fn with_document<T>(
-    bytes: &[u8],
-    read: impl FnOnce(&Document<'_>) -> Result<T, XmlError>,
-) -> Result<T, XmlError> {
+fn with_document<T>(bytes: &[u8], read: impl FnOnce(&Document<'_>) -> Result<T, XmlError>) -> Result<T, XmlError> {
     let malformed = |error: &dyn std::fmt::Display| XmlError::Malformed(error.to_string().chars().take(80).collect());
     let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error))?;
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
@@ -246,12 +243,8 @@ mod tests {
     #[test]
     fn a_call_is_a_document_with_the_arguments_in_order() {
         let service = Service { kind: SERVICE_TYPES[1], control: at() };
-        let mapping = Mapping {
-            external_port: 4001,
-            internal_port: 4000,
-            client: Ipv4Addr::new(192, 168, 1, 7),
-            lease_s: 3600,
-        };
+        let mapping =
+            Mapping { external_port: 4001, internal_port: 4000, client: Ipv4Addr::new(192, 168, 1, 7), lease_s: 3600 };
         let text = String::from_utf8(service.add(&mapping).bytes).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let action = "SOAPAction: \"urn:schemas-upnp-org:service:WANIPConnection:1#AddPortMapping\"";

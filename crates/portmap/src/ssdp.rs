@@ -13,10 +13,8 @@ const MAX_HEADERS: usize = 32;
 
 /// The search for a gateway; MX lets devices wait for a second at most.
 pub(crate) fn search() -> Vec<u8> {
-    format!(
-        "M-SEARCH * HTTP/1.1\r\nHOST: {GROUP}\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\nST: {GATEWAY_DEVICE}\r\n\r\n"
-    )
-    .into_bytes()
+    format!("M-SEARCH * HTTP/1.1\r\nHOST: {GROUP}\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\nST: {GATEWAY_DEVICE}\r\n\r\n")
+        .into_bytes()
 }
 
 /// Reads an answer to a search: where the description is. `None` if it is of another kind of device.
