@@ -1,5 +1,7 @@
 //! Whole members on a virtual internet.
 
 mod calls;
+mod relay;
+mod server;
 mod sweep;
 mod world;

@@ -7,14 +7,14 @@ use std::{
 };
 
 use identity::Identity;
-use link::{CloseReason, Endpoint, LinkId, SendError};
 use mesh::{Config, Event, Mesh, Secret, SocketId};
-use netsim::{HostId, Kind, Lab, Link, Outgoing, Rng, Segment, Stack};
-use registry::{ConnId, Limits, Output, Registry};
+use netsim::{HostId, Kind, Lab, Link, Nat, Outgoing, Rng, RouterId, Segment, Stack};
 use wire::{
     RunId,
-    signal::{self, Candidate, CandidateKind, ToServer},
+    signal::{Candidate, CandidateKind},
 };
+
+use crate::server::Server;
 
 /// From a member or the server to the middle of the internet; half of what `RTT` says.
 pub(crate) const RTT: Duration = Duration::from_millis(40);
@@ -28,65 +28,11 @@ pub(crate) enum Node {
     Member(Box<Member>),
 }
 
-/// A rendezvous: what `bins/rendezvous` is, without sockets.
-pub(crate) struct Server {
-    endpoint: Endpoint,
-    registry: Registry,
-}
-
 /// A member and everything it told, with the time it told it.
 pub(crate) struct Member {
     pub(crate) mesh: Mesh,
     pub(crate) told: Vec<(Instant, Event)>,
     pub(crate) started: Instant,
-}
-
-impl Server {
-    fn new(now: Instant) -> Self {
-        let identity = Identity::from_seed(&[200; 32]);
-        let config = link::Config { identity: &identity, seed: [201; 32], accept: link::Accept::Signal };
-        // A session's own timeout is short enough.
-        let limits = Limits { presence: Duration::MAX / 4, ..Limits::default() };
-        let registry = registry::Config { server_key: identity.key(), adhoc: true, limits, seed: 1 };
-        Self { endpoint: Endpoint::new(config, now), registry: Registry::new(registry) }
-    }
-
-    fn settle(&mut self, now: Instant) {
-        while let Some((link, event)) = self.endpoint.poll_event() {
-            let conn = ConnId(link.0);
-            match event {
-                link::Event::Connected { key, from, .. } => {
-                    let exporter =
-                        self.endpoint.export(link, signal::JOIN_EXPORTER, &key.0).expect("a session exports");
-                    self.registry.handle_connected(conn, key, from, exporter, now);
-                }
-                link::Event::Message { body, .. } => {
-                    let message = wire::decode::<ToServer>("message", &body).expect("members speak the protocol");
-                    self.registry.handle_message(conn, message, now);
-                }
-                link::Event::Moved(addr) => self.registry.handle_moved(conn, addr, now),
-                link::Event::Closed(CloseReason::Remote { .. }) => self.registry.handle_closed(conn, now),
-                link::Event::Closed(_) => self.registry.handle_lost(conn, now),
-                _ => {}
-            }
-        }
-        while let Some(output) = self.registry.poll_output() {
-            match output {
-                Output::Send { conn, message } => {
-                    let sent = self.endpoint.send_message(LinkId(conn.0), 0, &wire::encode(&message));
-                    // The registry may hear of a session's end a little later.
-                    assert!(matches!(sent, Ok(()) | Err(SendError::NotOpen)), "{sent:?}");
-                }
-                Output::Close { conn, why } => self.endpoint.close(LinkId(conn.0), why.code(), "closed", now),
-                Output::Seated { .. } | Output::Unseated { .. } => {}
-            }
-        }
-    }
-
-    pub(crate) fn close(&mut self, now: Instant) {
-        self.registry.close();
-        self.settle(now);
-    }
 }
 
 impl Member {
@@ -106,8 +52,7 @@ impl Stack for Node {
     fn handle_datagram(&mut self, _port: u16, from: SocketAddr, payload: &[u8], now: Instant) {
         match self {
             Self::Server(server) => {
-                server.endpoint.handle_datagram(from, payload, now);
-                server.settle(now);
+                server.handle_datagram(from, payload, now);
             }
             Self::Member(member) => {
                 member.mesh.handle_datagram(SocketId::MAIN, from, payload, now);
@@ -133,6 +78,9 @@ impl Stack for Node {
     fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
         match self {
             Self::Server(server) => {
+                if let Some((to, payload)) = server.frames.pop_front() {
+                    return Some(Outgoing { port: SERVER_PORT, to, payload });
+                }
                 let out = server.endpoint.poll_transmit(now)?;
                 Some(Outgoing { port: SERVER_PORT, to: out.to, payload: out.payload.to_vec() })
             }
@@ -159,6 +107,7 @@ pub(crate) struct World {
     pub(crate) lab: Lab<Node>,
     pub(crate) server: HostId,
     pub(crate) hosts: BTreeMap<&'static str, HostId>,
+    pub(crate) routers: BTreeMap<&'static str, RouterId>,
     homes: u8,
     starts: u8,
     rng: Rng,
@@ -181,15 +130,29 @@ impl World {
         lab.net.set_link(server, link);
         let now = lab.now();
         lab.install(server, Node::Server(Box::new(Server::new(now))));
-        Self { lab, server, hosts: BTreeMap::new(), homes: 0, starts: 0, rng: Rng::new(seed), link }
+        Self {
+            lab,
+            server,
+            hosts: BTreeMap::new(),
+            routers: BTreeMap::new(),
+            homes: 0,
+            starts: 0,
+            rng: Rng::new(seed),
+            link,
+        }
     }
 
     /// A home of its own for a person, behind a router of this kind.
     pub(crate) fn home(&mut self, who: &'static str, kind: Kind) -> Segment {
+        self.home_behind(who, kind.nat())
+    }
+
+    pub(crate) fn home_behind(&mut self, who: &'static str, nat: Nat) -> Segment {
         self.homes += 1;
         let outside: IpAddr = [203, 0, 113, self.homes].into();
-        let router = self.lab.net.add_router(Segment::INTERNET, &[outside], kind.nat());
+        let router = self.lab.net.add_router(Segment::INTERNET, &[outside], nat);
         self.lab.net.set_uplink(router, self.link);
+        self.routers.insert(who, router);
         self.in_home(who, router.inside());
         router.inside()
     }
@@ -231,6 +194,22 @@ impl World {
             Node::Server(server) => server.close(now),
             Node::Member(_) => unreachable!("the server is no member"),
         });
+    }
+
+    /// The rendezvous relays for nobody from here on.
+    pub(crate) fn stop_relaying(&mut self) {
+        self.lab.with(self.server, |node, _| match node {
+            Node::Server(server) => server.stop_relaying(),
+            Node::Member(_) => unreachable!("the server is no member"),
+        });
+    }
+
+    /// Frames that the rendezvous has relayed.
+    pub(crate) fn forwarded(&self) -> usize {
+        match self.lab.stack(self.server) {
+            Node::Server(server) => server.forwarded,
+            Node::Member(_) => unreachable!("the server is no member"),
+        }
     }
 
     /// A rendezvous with the same key and no memory.

@@ -1,0 +1,111 @@
+//! A rendezvous on the virtual internet.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use identity::Identity;
+use link::{CloseReason, Endpoint, LinkId, SendError};
+use registry::{ConnId, Limits, Output, Registry};
+use relay::Relay;
+use wire::{
+    datagram,
+    signal::{self, ToMember, ToServer},
+};
+
+/// A rendezvous: what `bins/rendezvous` is, without sockets.
+pub(crate) struct Server {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) registry: Registry,
+    relay: Option<Relay>,
+    /// Frames that the relay owes its members.
+    pub(crate) frames: VecDeque<(SocketAddr, Vec<u8>)>,
+    pub(crate) forwarded: usize,
+}
+
+impl Server {
+    pub(crate) fn new(now: Instant) -> Self {
+        let identity = Identity::from_seed(&[200; 32]);
+        let config = link::Config { identity: &identity, seed: [201; 32], accept: link::Accept::Signal };
+        // A session's own timeout is short enough.
+        let limits = Limits { presence: Duration::MAX / 4, ..Limits::default() };
+        let registry = registry::Config { server_key: identity.key(), adhoc: true, limits, seed: 1 };
+        let relay = Some(Relay::new(relay::Limits::default(), [202; 32], now));
+        let endpoint = Endpoint::new(config, now);
+        Self { endpoint, registry: Registry::new(registry), relay, frames: VecDeque::new(), forwarded: 0 }
+    }
+
+    pub(crate) fn settle(&mut self, now: Instant) {
+        while let Some((link, event)) = self.endpoint.poll_event() {
+            let conn = ConnId(link.0);
+            match event {
+                link::Event::Connected { key, from, .. } => {
+                    let exporter =
+                        self.endpoint.export(link, signal::JOIN_EXPORTER, &key.0).expect("a session exports");
+                    self.registry.handle_connected(conn, key, from, exporter, now);
+                }
+                link::Event::Message { body, .. } => {
+                    let message = wire::decode::<ToServer>("message", &body).expect("members speak the protocol");
+                    self.registry.handle_message(conn, message, now);
+                }
+                link::Event::Moved(addr) => {
+                    self.registry.handle_moved(conn, addr, now);
+                    if let Some(relay) = &mut self.relay {
+                        relay.moved(conn, addr, addr.ip());
+                    }
+                }
+                link::Event::Closed(CloseReason::Remote { .. }) => self.registry.handle_closed(conn, now),
+                link::Event::Closed(_) => self.registry.handle_lost(conn, now),
+                _ => {}
+            }
+        }
+        while let Some(output) = self.registry.poll_output() {
+            match output {
+                Output::Send { conn, mut message } => {
+                    if let ToMember::Joined(joined) = &mut message {
+                        joined.relay = self.relay.as_ref().and_then(|relay| relay.grant(conn));
+                    }
+                    let sent = self.endpoint.send_message(LinkId(conn.0), 0, &wire::encode(&message));
+                    // The registry may hear of a session's end a little later.
+                    assert!(matches!(sent, Ok(()) | Err(SendError::NotOpen)), "{sent:?}");
+                }
+                Output::Close { conn, why } => self.endpoint.close(LinkId(conn.0), why.code(), "closed", now),
+                Output::Seated { conn, channel, slot } => {
+                    if let (Some(relay), Some(at)) = (&mut self.relay, self.endpoint.remote(LinkId(conn.0))) {
+                        relay.open(conn, &channel, slot, at, at.ip(), now);
+                    }
+                }
+                Output::Unseated { conn } => {
+                    if let Some(relay) = &mut self.relay {
+                        relay.close(conn);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn handle_datagram(&mut self, from: SocketAddr, payload: &[u8], now: Instant) {
+        if payload.first() != Some(&datagram::RELAY_UP) {
+            self.endpoint.handle_datagram(from, payload, now);
+            return self.settle(now);
+        }
+        let mut frame = payload.to_vec();
+        let forwarded = self.relay.as_mut().map(|relay| relay.forward(from, &mut frame, now));
+        if let Some(Ok(forwarded)) = forwarded {
+            self.forwarded += forwarded.to.len();
+            self.frames.extend(forwarded.to.iter().map(|to| (*to, forwarded.frame.to_vec())));
+        }
+    }
+
+    /// Relays for nobody from here on.
+    pub(crate) fn stop_relaying(&mut self) {
+        self.relay = None;
+    }
+
+    pub(crate) fn close(&mut self, now: Instant) {
+        self.registry.close();
+        self.settle(now);
+    }
+}
