@@ -1,6 +1,7 @@
 use std::{net::SocketAddr, os::fd::RawFd, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mesh::Relaying;
 
 /// Opens a direct path to every member of a channel and carries lanes for other programs.
 ///
@@ -105,6 +106,12 @@ pub(crate) struct Member {
     /// An address at which the others can reach you, such as a forwarded port
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) advertise: Vec<SocketAddr>,
+    /// Never go through the rendezvous, even where there is no direct path
+    #[arg(long, conflicts_with = "relay_only")]
+    pub(crate) no_relay: bool,
+    /// Always go through the rendezvous, so that the others do not learn your address
+    #[arg(long)]
+    pub(crate) relay_only: bool,
     /// Use loopback addresses as well, for calls inside one machine
     #[arg(long)]
     pub(crate) loopback: bool,
@@ -123,6 +130,16 @@ pub(crate) struct Member {
     /// Run this program with PUNCHER_SOCK set, and end with it
     #[arg(last = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<String>,
+}
+
+impl Member {
+    pub(crate) fn relaying(&self) -> Relaying {
+        match (self.no_relay, self.relay_only) {
+            (true, _) => Relaying::Refused,
+            (_, true) => Relaying::Only,
+            _ => Relaying::Allowed,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

@@ -101,6 +101,7 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         seed: edge::random()?,
         allow_loopback: member.loopback,
         retry: way.retry,
+        relaying: member.relaying(),
         introduce: way.introduce,
     };
     let mut events = Events::new(member.pipe.is_some(), common.json, common.quiet);

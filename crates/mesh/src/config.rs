@@ -27,8 +27,22 @@ pub struct Config {
     pub allow_loopback: bool,
     /// Whether a rendezvous that is not there is asked again and again.
     pub retry: bool,
+    /// Whether packets may go through the relay of the rendezvous.
+    pub relaying: Relaying,
     /// Whether this member is the rendezvous: it opens the channel itself and introduces whoever asks at `server`.
     pub introduce: bool,
+}
+
+/// Whether packets may go through the relay of the rendezvous.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Relaying {
+    /// As long as there is no direct path, or beside one that is in doubt.
+    #[default]
+    Allowed,
+    /// Always: peers learn no address of this member, and none of theirs is sent to.
+    Only,
+    /// Never.
+    Refused,
 }
 
 /// Where the channel secret comes from.

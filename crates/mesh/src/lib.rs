@@ -26,7 +26,7 @@ mod signalling;
 mod traffic;
 mod ways;
 
-pub use config::{Config, Secret};
+pub use config::{Config, Relaying, Secret};
 pub use event::{Event, ServerEvent, Transmit};
 pub use member::Mesh;
 pub use punch::SocketId;

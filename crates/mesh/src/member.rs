@@ -14,7 +14,7 @@ use wire::{
 };
 
 use crate::{
-    Config, Event, Secret, ServerEvent, Transmit,
+    Config, Event, Relaying, Secret, ServerEvent, Transmit,
     deliveries::Deliveries,
     introducer::Introducer,
     peer::{self, Peer},
@@ -159,7 +159,9 @@ impl Mesh {
     }
 
     pub(crate) fn card(&self) -> Card {
-        Card { run: self.config.run, candidates: self.config.candidates.clone(), nat: None }
+        let hides = self.config.relaying == Relaying::Only;
+        let candidates = if hides { Vec::new() } else { self.config.candidates.clone() };
+        Card { run: self.config.run, candidates, nat: None }
     }
 
     /// Lets time pass.

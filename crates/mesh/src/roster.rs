@@ -13,7 +13,7 @@ use wire::{
 };
 
 use crate::{
-    Event, Mesh, Secret, ServerEvent,
+    Event, Mesh, Relaying, Secret, ServerEvent,
     peer::{self, Peer},
     signalling::{CLOSE_LEFT, CLOSE_REPLACED, CONNECT_TIMEOUT, SIGNAL_LANE, State},
 };
@@ -49,6 +49,7 @@ impl Mesh {
             name: self.config.name.clone(),
             proof: needs_proof.then(|| secret.join_key().sign(&statement)),
             card: secret.seal_card(&self.config.identity, &self.card()),
+            hidden: self.config.relaying == Relaying::Only,
         }))
     }
 
@@ -100,11 +101,12 @@ impl Mesh {
         for peer in self.peers.values_mut() {
             peer.slot = None;
         }
-        self.relay = joined.relay;
+        let relay = joined.relay.filter(|_| self.config.relaying != Relaying::Refused);
+        self.relay = relay;
         for member in joined.roster {
             self.member_told(member, now);
         }
-        self.set_relay(joined.relay, now);
+        self.set_relay(relay, now);
         let unknown: Vec<_> = self.peers.values().filter(|p| p.slot.is_none() && !p.secure).map(|p| p.tag).collect();
         for tag in unknown {
             self.remove_peer(tag, "the rendezvous no longer knows it", now);
@@ -146,6 +148,9 @@ impl Mesh {
     }
 
     fn candidates(&self, member: &Member, card: &Card) -> Vec<Candidate> {
+        if self.config.relaying == Relaying::Only {
+            return Vec::new();
+        }
         let observed = member.observed.iter().map(|addr| self.seen_from_here(member, *addr));
         let observed = observed.map(|addr| Candidate { addr, kind: CandidateKind::ServerReflexive });
         observed.chain(card.candidates.iter().copied()).take(2 * signal::MAX_CANDIDATES).collect()

@@ -13,12 +13,13 @@ use wire::{
     signal::{CandidateKind, RelayGrant},
 };
 
-use crate::{Event, Mesh, Transmit, peer};
+use crate::{Event, Mesh, Relaying, Transmit, peer};
 
 impl Mesh {
     /// Takes a datagram from one of the program's sockets; what is nobody's or a stranger's gets silence.
     pub fn handle_datagram(&mut self, at: SocketId, from: SocketAddr, datagram: &[u8], now: Instant) {
         let way = Way::Direct { socket: at, addr: from };
+        let takes_direct = self.config.relaying != Relaying::Only;
         match datagram::protocol(datagram) {
             Some(Protocol::Quic) if link::kind(datagram) == Some(Kind::Signal) => {
                 if from == self.config.server || self.introducer.is_some() {
@@ -30,8 +31,10 @@ impl Mesh {
                 None => tracing::trace!(%from, "ignored a session packet from an address that passed no check"),
             },
             Some(Protocol::Punchline) if datagram[0] == RELAY_DOWN => self.handle_relayed(from, datagram, now),
-            Some(Protocol::Punchline) => self.handle_check(way, datagram, now),
-            Some(Protocol::Stun) | None => tracing::trace!(%from, len = datagram.len(), "ignored a datagram"),
+            Some(Protocol::Punchline) if takes_direct => self.handle_check(way, datagram, now),
+            Some(Protocol::Punchline | Protocol::Stun) | None => {
+                tracing::trace!(%from, len = datagram.len(), "ignored a datagram")
+            }
         }
         self.settle(now);
     }

@@ -67,7 +67,8 @@ pub(crate) struct Seat {
     pub(crate) conn: ConnId,
     pub(crate) key: IdentityKey,
     pub(crate) name: MemberName,
-    pub(crate) observed: SocketAddr,
+    /// Where the others may find the member; `None` if it hides.
+    pub(crate) observed: Option<SocketAddr>,
     pub(crate) card: Vec<u8>,
     pub(crate) since: Instant,
     faces: [Face; 2],
@@ -78,7 +79,7 @@ impl Seat {
         conn: ConnId,
         key: IdentityKey,
         name: MemberName,
-        observed: SocketAddr,
+        observed: Option<SocketAddr>,
         card: Vec<u8>,
         since: Instant,
     ) -> Self {
@@ -91,7 +92,7 @@ impl Seat {
             slot,
             name: self.name.as_str().to_owned(),
             key: self.key,
-            observed: vec![self.observed],
+            observed: self.observed.into_iter().collect(),
             card: self.card.clone(),
         }
     }

@@ -22,7 +22,7 @@
 //! let address = "203.0.113.7:40112".parse().unwrap();
 //! registry.handle_connected(ConnId(1), IdentityKey([2; 32]), address, [0; 32], now);
 //! let (channel, name) = ("lobby".to_owned(), "alice".to_owned());
-//! let join = Join { version: VERSION, channel, name, proof: None, card: vec![] };
+//! let join = Join { version: VERSION, channel, name, proof: None, card: vec![], hidden: false };
 //! registry.handle_message(ConnId(1), ToServer::Join(join), now);
 //! let Some(Output::Send { message: ToMember::Joined(joined), .. }) = registry.poll_output() else { panic!() };
 //! assert!(joined.roster.is_empty());

@@ -40,6 +40,8 @@ pub struct Join {
     /// A [`Card`], sealed for the members of the channel.
     #[serde(with = "serde_bytes")]
     pub card: Vec<u8>,
+    /// Whether the others are not to be told where the rendezvous sees the member.
+    pub hidden: bool,
 }
 
 /// An Ed25519 signature (RFC 8032), 64 bytes.
@@ -103,7 +105,7 @@ pub struct Member {
     pub name: String,
     /// Its key, which it proved to the rendezvous.
     pub key: IdentityKey,
-    /// Where the rendezvous saw it: addresses that it has validated, and no others.
+    /// Where the rendezvous saw it: addresses that it has validated, and no others; none of a member that hides.
     pub observed: Vec<SocketAddr>,
     /// Its [`Card`], sealed; the rendezvous can't read it.
     #[serde(with = "serde_bytes")]
@@ -250,8 +252,9 @@ mod tests {
             name: "al".into(),
             proof: None,
             card: vec![9, 8],
+            hidden: false,
         });
-        assert_eq!(encode(&join), b"\x00\x01\x05lobby\x02al\x00\x02\x09\x08");
+        assert_eq!(encode(&join), b"\x00\x01\x05lobby\x02al\x00\x02\x09\x08\x00");
         assert_eq!(encode(&ToServer::Leave), [2]);
         assert_eq!(encode(&ToMember::Closing), [6]);
         assert_eq!(encode(&ToMember::MemberLeft { slot: MemberSlot(3), why: LeaveReason::Expired }), [4, 3, 1]);

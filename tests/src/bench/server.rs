@@ -143,6 +143,7 @@ impl Caller {
                     name: format!("member-{}", self.number),
                     proof: None,
                     card: vec![0; CARD],
+                    hidden: false,
                 };
                 let message = wire::encode(&ToServer::Join(join));
                 self.endpoint.send_message(self.link, Lane::Control as u8, &message).context("ask to join")

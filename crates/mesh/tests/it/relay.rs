@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh::Event;
+use mesh::{Event, Relaying};
 use netsim::{Kind, Nat};
 use wire::agent::{Path, Peers};
 
@@ -131,4 +131,34 @@ fn who_was_relayed_is_alone_when_the_relay_ends_and_says_so() {
     longest_gap(&mut world, Duration::from_secs(10));
 
     assert_eq!((path(&world, "alice"), path(&world, "bob")), (Path::None, Path::None));
+}
+
+#[test]
+fn who_hides_talks_through_the_relay_alone_and_tells_no_address() {
+    let mut world = World::new(1);
+    world.home("alice", Kind::Full);
+    world.home("bob", Kind::Full);
+    world.join_with("alice", |config| config.relaying = Relaying::Only);
+    world.join("bob");
+
+    assert!(world.run_until_secure(&["alice", "bob"], SOON));
+    assert!(longest_gap(&mut world, Duration::from_secs(5)) <= RTT * 2);
+
+    for who in ["alice", "bob"] {
+        let is_direct = |event: &Event| matches!(event, Event::Path { path: Path::Direct, .. });
+        assert!(world.member(who).when(is_direct).is_none(), "{who}");
+    }
+}
+
+#[test]
+fn who_refuses_the_relay_sends_nothing_through_it() {
+    let mut world = World::new(1);
+    world.home("alice", Kind::Symmetric);
+    world.home("bob", Kind::Symmetric);
+    world.join_with("alice", |config| config.relaying = Relaying::Refused);
+    world.join_with("bob", |config| config.relaying = Relaying::Refused);
+
+    world.lab.run_for(SOON);
+
+    assert_eq!((path(&world, "alice"), world.forwarded()), (Path::None, 0));
 }

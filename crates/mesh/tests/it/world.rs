@@ -241,6 +241,7 @@ impl World {
             seed: [self.starts; 32].map(|byte| byte ^ (self.rng.next_u64() & 0xff) as u8),
             allow_loopback: false,
             retry: true,
+            relaying: mesh::Relaying::Allowed,
             introduce: false,
         };
         change(&mut config);

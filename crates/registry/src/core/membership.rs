@@ -25,7 +25,8 @@ impl Registry {
         let name = MemberName::parse(&join.name).map_err(|error| Refusal::BadName(error.to_string()))?;
         let Some(session) = self.sessions.get(&conn) else { return Ok(()) };
         let key = session.key;
-        let seat = Seat::new(conn, key, name, session.observed, join.card, now);
+        let observed = (!join.hidden).then_some(session.observed);
+        let seat = Seat::new(conn, key, name, observed, join.card, now);
         self.admit(conn, &channel, join.proof.as_ref(), now)?;
         self.check_room(&channel, &seat)?;
 
@@ -105,15 +106,14 @@ impl Registry {
         let presence = self.config.limits.presence;
         let Some(channel) = self.channels.get_mut(name) else { return };
         let called = seat.name.as_str().to_owned();
-        let observed = seat.observed;
         let kind = channel.kind();
         let roster = channel.seats().map(|(slot, seat)| seat.member(slot)).collect();
         let slot = channel.seat(seat);
         let members = channel.len();
-        if let Some(session) = self.sessions.get_mut(&conn) {
-            session.phase = Phase::Seated(name.clone(), slot);
-            session.deadline = now + presence;
-        }
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.phase = Phase::Seated(name.clone(), slot);
+        session.deadline = now + presence;
+        let observed = session.observed;
         self.tell_others(name, slot, ToMember::MemberJoined);
         self.outputs.push_back(Output::Seated { conn, channel: name.clone(), slot });
         self.send(conn, ToMember::Joined(Joined { slot, name: called.clone(), observed, kind, roster, relay: None }));

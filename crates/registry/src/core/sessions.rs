@@ -106,7 +106,7 @@ impl Registry {
         session.observed = observed;
         if let Phase::Seated(channel, slot) = session.phase.clone() {
             self.send(conn, ToMember::Observed(observed));
-            self.change(&channel, slot, |seat| seat.observed = observed);
+            self.change(&channel, slot, |seat| seat.observed = seat.observed.map(|_| observed));
         }
     }
 

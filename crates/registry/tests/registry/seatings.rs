@@ -22,6 +22,7 @@ fn a_seat_is_told_before_its_member_hears_of_it() {
         name: "bob".into(),
         proof: None,
         card: vec![],
+        hidden: false,
     };
     server.registry.handle_message(registry::ConnId(2), ToServer::Join(message), server.now);
     let outputs: Vec<_> = std::iter::from_fn(|| server.registry.poll_output()).collect();

@@ -34,6 +34,28 @@ fn members_are_told_of_a_newcomer_before_the_newcomer_gets_its_roster() {
 }
 
 #[test]
+fn nobody_is_told_where_a_member_is_that_hides() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+
+    server.connect(2);
+    let (channel, name) = ("lobby".into(), "bob".into());
+    let join = Join { version: wire::VERSION, channel, name, proof: None, card: vec![2], hidden: true };
+    let outputs = server.say(2, ToServer::Join(join));
+
+    let told = outputs.iter().find_map(|output| match output {
+        Output::Send { message: ToMember::MemberJoined(member), .. } => Some(member.observed.clone()),
+        _ => None,
+    });
+    assert_eq!(told, Some(vec![]));
+    assert_eq!(joined(&outputs).observed, address(2), "the member itself is told");
+    server.registry.handle_moved(ConnId(2), address(7), server.now);
+    let outputs: Vec<_> = std::iter::from_fn(|| server.registry.poll_output()).collect();
+    let tells = |output: &Output| matches!(output, Output::Send { message: ToMember::MemberChanged(m), .. } if !m.observed.is_empty());
+    assert!(!outputs.iter().any(tells), "{outputs:?}");
+}
+
+#[test]
 fn a_roster_tells_name_key_address_and_card_of_everybody_else() {
     let mut server = Server::new();
     server.seat(1, "lobby", "alice");
@@ -233,7 +255,8 @@ fn what_makes_no_sense_ends_the_session() {
     assert!(matches!(refusal(&server.outputs()), Refusal::Protocol(_)));
 
     server.connect(3);
-    let join = Join { version: 9, channel: "lobby".into(), name: "al".into(), proof: None, card: vec![] };
+    let join =
+        Join { version: 9, channel: "lobby".into(), name: "al".into(), proof: None, card: vec![], hidden: false };
     assert_eq!(refusal(&server.say(3, ToServer::Join(join))), Refusal::Version(wire::VERSION));
 
     server.seat(4, "lobby", "alice");

@@ -81,7 +81,17 @@ impl Server {
 
     pub(crate) fn join_with(&mut self, conn: u64, channel: &str, name: &str, proof: Option<Signature>) -> Vec<Output> {
         let (channel, name) = (channel.to_owned(), name.to_owned());
-        self.say(conn, ToServer::Join(Join { version: wire::VERSION, channel, name, proof, card: vec![conn as u8] }))
+        self.say(
+            conn,
+            ToServer::Join(Join {
+                version: wire::VERSION,
+                channel,
+                name,
+                proof,
+                card: vec![conn as u8],
+                hidden: false,
+            }),
+        )
     }
 
     /// Connects and joins; must be let in.

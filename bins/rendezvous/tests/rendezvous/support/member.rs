@@ -70,7 +70,14 @@ impl Member {
 
     pub(crate) fn ask_to_join(&mut self, channel: &str, name: &str, proof: Option<Signature>) {
         let (channel, name) = (channel.to_owned(), name.to_owned());
-        self.say(&ToServer::Join(Join { version: wire::VERSION, channel, name, proof, card: vec![1, 2, 3] }));
+        self.say(&ToServer::Join(Join {
+            version: wire::VERSION,
+            channel,
+            name,
+            proof,
+            card: vec![1, 2, 3],
+            hidden: false,
+        }));
     }
 
     /// What a join of a channel with a secret needs.
