@@ -1,6 +1,10 @@
 //! What the program is told on its command line.
 
-use std::{net::SocketAddr, os::fd::RawFd, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::RawFd,
+    path::PathBuf,
+};
 
 /// Introduce the members of a channel to each other
 ///
@@ -9,9 +13,12 @@ use std::{net::SocketAddr, os::fd::RawFd, path::PathBuf};
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "rendezvous", version)]
 pub(crate) struct Args {
-    /// Where to serve signalling and STUN; port 0 takes a free one
+    /// Where to serve signalling and STUN; port 0 takes a free one. The three ports above answer STUN, too, if they are free
     #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:3478")]
     pub(crate) udp: SocketAddr,
+    /// Another address of this machine, where STUN alone is answered: it lets members tell their NATs more exactly
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) udp2: Option<IpAddr>,
     /// Where to serve the web page and the JSON interface; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:8470")]
     pub(crate) http: SocketAddr,

@@ -1,6 +1,6 @@
 //! `rendezvous`: introduces the members of a channel to each other.
 //!
-//! One task owns the UDP socket with all sessions and the registry ([`udp`]); HTTP asks it through [`directory`] and
+//! One task owns the UDP socket with all sessions and the registry ([`udp`]); others answer STUN beside it ([`observe`]); HTTP asks it through [`directory`] and
 //! hears of what happens through [`feed`]; kept channels are in a [`store`] beside it.
 
 mod args;
@@ -8,6 +8,8 @@ mod data;
 mod directory;
 mod feed;
 mod http;
+mod observe;
+mod routes;
 mod serve;
 mod stop;
 mod store;

@@ -27,6 +27,7 @@ use crate::{
     directory::Directory,
     feed::Feed,
     http::{self, App, Gate, GateConfig, ServerInfo},
+    observe::Observers,
     stop,
     store::{Keeper, Store},
     udp::{Cores, Driver},
@@ -58,6 +59,7 @@ async fn serve(
     http: std::net::TcpListener,
 ) -> anyhow::Result<()> {
     let mut end = [signal(SignalKind::terminate()), signal(SignalKind::interrupt())];
+    let observers = Arc::new(Observers::bind(&udp, args.udp, args.udp2, seed()?)?);
     let (udp, http) = (UdpSocket::from_std(udp)?, TcpListener::from_std(http)?);
     let (udp_at, http_at) = (udp.local_addr()?, http.local_addr()?);
     let mut registry = Registry::new(registry_config(args, identity)?);
@@ -73,7 +75,8 @@ async fn serve(
     let endpoint = Endpoint::new(config, Instant::now());
     let seed_of_relay = edge::random()?;
     let relay = args.relay.limits(args.limit_loopback).map(|limits| Relay::new(limits, seed_of_relay, Instant::now()));
-    let driver = Driver::new(udp, Cores { endpoint, registry, relay }, Arc::clone(&feed), asks, seed()?);
+    let cores = Cores { endpoint, registry, relay };
+    let driver = Driver::new(udp, cores, Arc::clone(&feed), asks, Arc::clone(&observers));
     let gate = GateConfig { limit_loopback: args.limit_loopback, new_channels: args.new_channels, seed: seed()? };
     let server = ServerInfo { key: identity.key(), udp_port: udp_at.port(), adhoc: !args.no_adhoc };
     let app = Arc::new(App {
@@ -86,6 +89,7 @@ async fn serve(
         stop: stop.clone(),
         streams: tokio::sync::Semaphore::new(http::MAX_STREAMS),
     });
+    tokio::spawn(observers.run(stop.clone()));
     let mut driving = tokio::spawn(driver.run(stop));
     let serving = tokio::spawn(http::serve(http, app));
 

@@ -10,24 +10,22 @@ use std::{
 
 use anyhow::Context;
 use link::{CloseReason, Endpoint, Event, Kind, LinkId};
-use registry::{ConnId, Output, Prefix, Rate, RateTable, Registry};
+use registry::{ConnId, Output, Registry};
 use relay::Relay;
 use tokio::{net::UdpSocket, sync::mpsc};
 use wire::{
     datagram::{Protocol, RELAY_UP},
     peer::Lane,
     signal::{JOIN_EXPORTER, ToMember, ToServer},
-    stun,
 };
 
 use crate::{
     directory::{Ask, Listed, Listing},
     feed::Feed,
+    observe::{MAIN, Observers},
     stop::Stop,
 };
 
-/// Answers to strangers, per network.
-const STUN_RATE: Rate = Rate::per_second(20, 20);
 /// Longer datagrams are nobody's; one byte more than that shows that a datagram was.
 const BUFFER: usize = 2048;
 /// Datagrams taken in a row before what they caused is sent.
@@ -51,16 +49,21 @@ pub(crate) struct Driver {
     relay: Option<Relay>,
     /// Where signs of life come from.
     sessions: HashMap<SocketAddr, ConnId>,
-    stun: RateTable,
+    observers: Arc<Observers>,
     feed: Arc<Feed>,
     asks: mpsc::Receiver<Ask>,
 }
 
 impl Driver {
-    pub(crate) fn new(socket: UdpSocket, cores: Cores, feed: Arc<Feed>, asks: mpsc::Receiver<Ask>, seed: u64) -> Self {
-        let stun = RateTable::new(STUN_RATE, seed, Instant::now());
+    pub(crate) fn new(
+        socket: UdpSocket,
+        cores: Cores,
+        feed: Arc<Feed>,
+        asks: mpsc::Receiver<Ask>,
+        observers: Arc<Observers>,
+    ) -> Self {
         let Cores { endpoint, registry, relay } = cores;
-        Self { socket, endpoint, registry, relay, sessions: HashMap::new(), stun, feed, asks }
+        Self { socket, endpoint, registry, relay, sessions: HashMap::new(), observers, feed, asks }
     }
 
     /// Serves until `stop`, then says farewell.
@@ -121,7 +124,7 @@ impl Driver {
                 }
                 self.endpoint.handle_datagram(from, datagram, now);
             }
-            Some(Protocol::Stun) => self.handle_stun(datagram, from, now),
+            Some(Protocol::Stun) => self.observers.handle(MAIN, datagram, from),
             Some(Protocol::Punchline) if datagram[0] == RELAY_UP => self.forward(datagram, from, now),
             // Checks are between members.
             Some(Protocol::Punchline) | None => {
@@ -142,17 +145,6 @@ impl Driver {
                 }
             }
             Err(why) => tracing::trace!(%from, %why, "Dropped a frame"),
-        }
-    }
-
-    fn handle_stun(&mut self, datagram: &[u8], from: SocketAddr, now: Instant) {
-        let Some(answer) = stun::answer(datagram, from) else { return };
-        if !self.stun.take(Prefix::network(from.ip()), now) {
-            return;
-        }
-        // An answer that finds no room is lost, as on the way; the client asks again.
-        if let Err(error) = self.socket.try_send_to(&answer, from) {
-            tracing::debug!(%error, "Could not answer a STUN request");
         }
     }
 

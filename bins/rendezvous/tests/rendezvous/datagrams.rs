@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wire::stun::{self, Class, Message, TransactionId};
+use wire::stun::{self, Change, Class, Message, TransactionId};
 
 use crate::support::{PATIENCE, Server};
 
@@ -19,6 +19,20 @@ impl Stranger {
         let socket = UdpSocket::bind(from).unwrap();
         let server = SocketAddr::new(socket.local_addr().unwrap().ip(), server.udp.port());
         Self { socket, server }
+    }
+
+    fn at(server: &Server, from: &str, port: u16) -> Self {
+        let stranger = Self::of(server, from);
+        Self { server: SocketAddr::new(stranger.server.ip(), port), ..stranger }
+    }
+
+    /// Asks for a binding, to be answered from elsewhere; gives the answer and where it came from.
+    fn ask(&self, change: Change) -> (Vec<u8>, SocketAddr) {
+        let mut buffer = [0; 2048];
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.send(&stun::request_elsewhere(TransactionId([5; 12]), change));
+        let (length, from) = self.socket.recv_from(&mut buffer).unwrap();
+        (buffer[..length].to_vec(), from)
     }
 
     fn send(&self, datagram: &[u8]) {
@@ -119,7 +133,57 @@ fn an_attribute_that_must_be_understood_and_is_not_gets_error_420() {
 }
 
 #[test]
-fn stun_answers_one_network_at_most_twenty_times_a_second() {
+fn each_port_answers_and_names_the_one_that_answers_for_it() {
+    let server = Server::start_with_neighbours(&[]);
+    let main = server.udp.port();
+    for port in main..=main + 3 {
+        let stranger = Stranger::at(&server, "127.0.0.1:0", port);
+        let (answer, from) = stranger.ask(Change::default());
+        assert_eq!(from.port(), port);
+        let message = Message::decode(&answer).unwrap();
+        assert_eq!(message.mapped_address(), Some(stranger.socket.local_addr().unwrap()));
+        assert_eq!(message.response_origin(), Some(from));
+        let across = if port == main + 3 { main } else { main + 3 };
+        assert_eq!(message.other_address(), Some(SocketAddr::new(from.ip(), across)));
+
+        let (answer, from) = stranger.ask(Change { ip: false, port: true });
+        assert_eq!(from.port(), across);
+        assert_eq!(Message::decode(&answer).unwrap().response_origin(), Some(from));
+    }
+}
+
+#[test]
+fn a_second_address_answers_for_the_first_and_the_other_way_round() {
+    let server = Server::start_with_neighbours(&["--udp2", "127.0.0.2"]);
+    let (main, across) = (server.udp.port(), server.udp.port() + 3);
+    let second = |port| SocketAddr::from(([127, 0, 0, 2], port));
+    let stranger = Stranger::of(&server, "127.0.0.1:0");
+    let (answer, _) = stranger.ask(Change::default());
+    assert_eq!(Message::decode(&answer).unwrap().other_address(), Some(second(across)));
+    assert_eq!(stranger.ask(Change { ip: true, port: true }).1, second(across));
+    assert_eq!(stranger.ask(Change { ip: true, port: false }).1, second(main));
+
+    let stranger = Stranger { server: second(main), ..stranger };
+    let (answer, from) = stranger.ask(Change::default());
+    assert_eq!(from, second(main));
+    assert_eq!(Message::decode(&answer).unwrap().other_address().map(|other| other.port()), Some(across));
+    assert_eq!(stranger.ask(Change { ip: true, port: true }).1, SocketAddr::new(server.udp.ip(), across));
+}
+
+#[test]
+fn a_taken_neighbour_does_not_keep_the_server_from_serving() {
+    let (port, _holder) = (0..100)
+        .find_map(|_| {
+            let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            Some((port, UdpSocket::bind(("127.0.0.1", port.checked_add(2)?)).ok()?))
+        })
+        .unwrap();
+    let server = Server::start_with(&["--udp", &format!("127.0.0.1:{port}")]);
+    Stranger::of(&server, "127.0.0.1:0").heard_nothing();
+}
+
+#[test]
+fn stun_answers_one_network_eighty_times_at_once_and_then_twenty_times_a_second() {
     let server = Server::start_with(&["--udp", "[::]:0"]);
     let (flood, other) = (Stranger::of(&server, "127.0.0.1:0"), Stranger::of(&server, "[::1]:0"));
     let start = Instant::now();
@@ -127,7 +191,7 @@ fn stun_answers_one_network_at_most_twenty_times_a_second() {
         flood.send(&stun::request(TransactionId([1; 12])));
     }
     other.heard_nothing(); // another network is served; by then the flood is through
-    let allowed = 20 + 20 * (start.elapsed().as_secs() as usize + 1);
+    let allowed = 80 + 20 * (start.elapsed().as_secs() as usize + 1);
     let answered = std::iter::from_fn(|| flood.receive(Duration::from_millis(1))).count();
-    assert!((20..=allowed).contains(&answered), "{answered} answers");
+    assert!((80..=allowed).contains(&answered), "{answered} answers");
 }

@@ -51,6 +51,25 @@ impl Server {
         server
     }
 
+    /// At a port whose three neighbours it has got, too.
+    pub(crate) fn start_with_neighbours(args: &[&str]) -> Self {
+        loop {
+            let server = Self::start_with(args);
+            let port = server.udp.port();
+            // Whoever else has one would answer nothing.
+            let answers = |port: u16| {
+                let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+                socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                socket.connect(("127.0.0.1", port)).unwrap();
+                let request = wire::stun::request(wire::stun::TransactionId([8; 12]));
+                socket.send(&request).is_ok() && socket.recv(&mut [0; 2048]).is_ok()
+            };
+            if port < u16::MAX - 3 && (port..=port + 3).all(answers) {
+                return server;
+            }
+        }
+    }
+
     /// On loopback, or wherever the arguments say.
     pub(crate) fn start_in(data: &Path, args: &[&str]) -> Self {
         let mut command = command();
