@@ -3,6 +3,8 @@ use std::net::SocketAddr;
 use identity::{ChannelSecret, Identity};
 use wire::{IdentityKey, RunId, signal::Candidate};
 
+use crate::Observe;
+
 /// What a member has to know to join.
 pub struct Config {
     /// Who joins.
@@ -19,6 +21,8 @@ pub struct Config {
     pub secret: Secret,
     /// Addresses at which peers may reach this member, besides what the rendezvous observes.
     pub candidates: Vec<Candidate>,
+    /// How to learn what router this member is behind; `None` asks nobody.
+    pub observe: Option<Observe>,
     /// Random, new for each start.
     pub run: RunId,
     /// Random, new for each start; all further randomness is made from it.

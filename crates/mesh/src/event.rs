@@ -5,6 +5,7 @@ use punch::SocketId;
 use wire::{
     IdentityKey, MessageId, PeerTag,
     agent::{Delivery, Path},
+    nat::NatFacts,
     signal::{CandidateKind, LeaveReason, Refusal},
 };
 
@@ -33,6 +34,8 @@ impl Transmit {
 pub enum Event {
     /// About the rendezvous.
     Server(ServerEvent),
+    /// What router this member is behind, as far as is known; more may follow.
+    Nat(NatFacts),
     /// Somebody is in the channel.
     Seen {
         /// How it is named from here on.

@@ -10,13 +10,14 @@ use punch::Way;
 use wire::{
     IdentityKey, MemberSlot, PeerTag,
     agent::{Delivery, PeerStatus},
-    signal::{Candidate, Card, RelayGrant, ToServer},
+    signal::{Candidate, Card, RelayGrant},
 };
 
 use crate::{
     Config, Event, Relaying, Secret, ServerEvent, Transmit,
     deliveries::Deliveries,
     introducer::Introducer,
+    observe::Observation,
     peer::{self, Peer},
     signalling::{CLOSE_LEFT, CONNECT_TIMEOUT, Retry, State},
 };
@@ -43,6 +44,7 @@ pub struct Mesh {
     pub(crate) blocked: HashSet<IdentityKey>,
     pub(crate) deliveries: Deliveries,
     pub(crate) introducer: Option<Introducer>,
+    pub(crate) observation: Observation,
     pub(crate) transmits: VecDeque<Transmit>,
     pub(crate) events: VecDeque<Event>,
 }
@@ -77,6 +79,7 @@ impl Mesh {
             blocked: HashSet::new(),
             deliveries: Deliveries::default(),
             introducer: None,
+            observation: Observation::default(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         };
@@ -149,19 +152,18 @@ impl Mesh {
     /// Tells everybody the member's own addresses anew, and looks for paths again: the network has changed.
     pub fn network_changed(&mut self, candidates: Vec<Candidate>, now: Instant) {
         self.config.candidates = candidates;
-        if let (State::Joined { link }, Some(secret)) = (self.signalling, &self.secret) {
-            let card = ToServer::Card(secret.seal_card(&self.config.identity, &self.card()));
-            self.say(link, &card);
-        }
+        self.observe_anew(now);
+        self.update_card(now);
         self.paths.network_changed(now);
         self.greet_server(now);
         self.settle(now);
     }
 
     pub(crate) fn card(&self) -> Card {
-        let hides = self.config.relaying == Relaying::Only;
-        let candidates = if hides { Vec::new() } else { self.config.candidates.clone() };
-        Card { run: self.config.run, candidates, nat: None }
+        if self.config.relaying == Relaying::Only {
+            return Card { run: self.config.run, candidates: Vec::new(), nat: None };
+        }
+        Card { run: self.config.run, candidates: self.offered(), nat: self.nat().cloned() }
     }
 
     /// Lets time pass.
@@ -173,6 +175,7 @@ impl Mesh {
             self.signalling_timed_out(now);
         }
         self.introducer_timed_out(now);
+        self.observation_timed_out(now);
         let reopen: Vec<_> =
             self.peers.values().filter(|p| p.reopen_at.is_some_and(|at| at <= now)).map(|p| p.tag).collect();
         for tag in reopen {
@@ -194,6 +197,7 @@ impl Mesh {
             self.signalling.poll_timeout(),
             self.deliveries.poll_timeout(),
             self.introducer.as_ref().and_then(Introducer::poll_timeout),
+            self.observation.poll_timeout(),
             reopen,
         ]
         .into_iter()
@@ -261,6 +265,7 @@ impl Mesh {
 impl Mesh {
     fn connect_to_server(&mut self, now: Instant) {
         self.events.push_back(Event::Server(ServerEvent::Connecting));
+        self.observe(now);
         match self.signals.connect(Kind::Signal, self.config.server, self.config.server_key, now) {
             Ok(link) => self.signalling = State::Connecting { link, until: now + CONNECT_TIMEOUT },
             Err(error) => self.server_lost(error.to_string(), now),

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use link::LinkId;
 use punch::Way;
-use wire::{IdentityKey, MemberSlot, PeerTag, RunId, agent::Path};
+use wire::{IdentityKey, MemberSlot, PeerTag, RunId, agent::Path, nat::NatFacts};
 
 /// Session packets that wait for the first direct path: a whole first flight, no more.
 const MAX_HELD: usize = 4;
@@ -23,6 +23,8 @@ pub(crate) struct Peer {
     pub(crate) name: String,
     pub(crate) key: IdentityKey,
     pub(crate) run: RunId,
+    /// What it says of its router.
+    pub(crate) nat: Option<NatFacts>,
     /// Its seat; `None` while the rendezvous does not know it (any more).
     pub(crate) slot: Option<MemberSlot>,
     pub(crate) known_at: Instant,

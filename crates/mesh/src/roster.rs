@@ -82,7 +82,10 @@ impl Mesh {
             }
             ToMember::MemberJoined(member) | ToMember::MemberChanged(member) => self.member_told(member, now),
             ToMember::MemberLeft { slot, why } => self.member_left(slot, why, now),
-            ToMember::Observed(addr) => self.events.push_back(Event::Server(ServerEvent::Observed(addr))),
+            ToMember::Observed(addr) => {
+                self.observe_anew(now);
+                self.events.push_back(Event::Server(ServerEvent::Observed(addr)));
+            }
             ToMember::Closing => self.events.push_back(Event::Server(ServerEvent::Closing)),
         }
     }
@@ -125,6 +128,7 @@ impl Mesh {
             Some((tag, run)) if run == card.run => {
                 if let Some(peer) = self.peers.get_mut(&tag) {
                     peer.slot = Some(member.slot);
+                    peer.nat.clone_from(&card.nat);
                 }
                 self.offer_relay(tag, now);
                 self.paths.add_candidates(tag, &candidates, now);
@@ -189,6 +193,7 @@ impl Mesh {
                 name: member.name,
                 key: member.key,
                 run: card.run,
+                nat: card.nat.clone(),
                 slot: Some(member.slot),
                 known_at: now,
                 link: None,

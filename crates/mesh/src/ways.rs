@@ -32,7 +32,8 @@ impl Mesh {
             },
             Some(Protocol::Punchline) if datagram[0] == RELAY_DOWN => self.handle_relayed(from, datagram, now),
             Some(Protocol::Punchline) if takes_direct => self.handle_check(way, datagram, now),
-            Some(Protocol::Punchline | Protocol::Stun) | None => {
+            Some(Protocol::Stun) => self.handle_stun(from, datagram, now),
+            Some(Protocol::Punchline) | None => {
                 tracing::trace!(%from, len = datagram.len(), "ignored a datagram")
             }
         }
@@ -105,6 +106,9 @@ impl Mesh {
                 self.send(check.peer, check.way, check.payload.into(), check.ttl);
             } else if let Some(packet) = self.signals.poll_transmit(now) {
                 return Some(Transmit::from_main(packet.to, packet.payload.into()));
+            } else if let Some(request) = self.observation.poll_transmit() {
+                // Behind the session's first packet, for that needs the round trip more.
+                return Some(request);
             } else {
                 let packet = self.sessions.poll_transmit(now)?;
                 if let Some(tag) = peer::tag_at(packet.to) {

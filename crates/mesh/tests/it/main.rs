@@ -1,6 +1,7 @@
 //! Whole members on a virtual internet.
 
 mod calls;
+mod observe;
 mod relay;
 mod server;
 mod sweep;

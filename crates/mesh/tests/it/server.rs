@@ -8,12 +8,16 @@ use std::{
 
 use identity::Identity;
 use link::{CloseReason, Endpoint, LinkId, SendError};
+use netsim::Outgoing;
 use registry::{ConnId, Limits, Output, Registry};
 use relay::Relay;
 use wire::{
     datagram,
     signal::{self, ToMember, ToServer},
+    stun::Question,
 };
+
+use crate::world::SERVER_PORT;
 
 /// A rendezvous: what `bins/rendezvous` is, without sockets.
 pub(crate) struct Server {
@@ -23,6 +27,8 @@ pub(crate) struct Server {
     /// Frames that the relay owes its members.
     pub(crate) frames: VecDeque<(SocketAddr, Vec<u8>)>,
     pub(crate) forwarded: usize,
+    /// STUN answers; the server has the three ports above its own, too.
+    pub(crate) answers: VecDeque<Outgoing>,
 }
 
 impl Server {
@@ -34,7 +40,14 @@ impl Server {
         let registry = registry::Config { server_key: identity.key(), adhoc: true, limits, seed: 1 };
         let relay = Some(Relay::new(relay::Limits::default(), [202; 32], now));
         let endpoint = Endpoint::new(config, now);
-        Self { endpoint, registry: Registry::new(registry), relay, frames: VecDeque::new(), forwarded: 0 }
+        Self {
+            endpoint,
+            registry: Registry::new(registry),
+            relay,
+            frames: VecDeque::new(),
+            forwarded: 0,
+            answers: VecDeque::new(),
+        }
     }
 
     pub(crate) fn settle(&mut self, now: Instant) {
@@ -96,6 +109,19 @@ impl Server {
         if let Some(Ok(forwarded)) = forwarded {
             self.forwarded += forwarded.to.len();
             self.frames.extend(forwarded.to.iter().map(|to| (*to, forwarded.frame.to_vec())));
+        }
+    }
+
+    pub(crate) fn answer(&mut self, port: u16, from: SocketAddr, datagram: &[u8]) {
+        let Some(question) = Question::read(datagram) else { return };
+        let payload = question.answer(from, None);
+        let across = if port == SERVER_PORT { SERVER_PORT + 3 } else { SERVER_PORT };
+        match question.change() {
+            Some(change) if change.ip => {}
+            Some(change) => {
+                self.answers.push_back(Outgoing { port: if change.port { across } else { port }, to: from, payload });
+            }
+            None => {}
         }
     }
 

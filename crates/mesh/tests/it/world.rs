@@ -11,6 +11,7 @@ use mesh::{Config, Event, Mesh, Secret, SocketId};
 use netsim::{HostId, Kind, Lab, Link, Nat, Outgoing, Rng, RouterId, Segment, Stack};
 use wire::{
     RunId,
+    datagram::{Protocol, protocol},
     signal::{Candidate, CandidateKind},
 };
 
@@ -18,8 +19,8 @@ use crate::server::Server;
 
 /// From a member or the server to the middle of the internet; half of what `RTT` says.
 pub(crate) const RTT: Duration = Duration::from_millis(40);
-const PORT: u16 = 40_000;
-const SERVER_PORT: u16 = 3478;
+pub(crate) const PORT: u16 = 40_000;
+pub(crate) const SERVER_PORT: u16 = 3478;
 const SERVER: &str = "198.51.100.1";
 
 /// What runs on a host.
@@ -49,8 +50,9 @@ impl Member {
 }
 
 impl Stack for Node {
-    fn handle_datagram(&mut self, _port: u16, from: SocketAddr, payload: &[u8], now: Instant) {
+    fn handle_datagram(&mut self, port: u16, from: SocketAddr, payload: &[u8], now: Instant) {
         match self {
+            Self::Server(server) if protocol(payload) == Some(Protocol::Stun) => server.answer(port, from, payload),
             Self::Server(server) => {
                 server.handle_datagram(from, payload, now);
             }
@@ -78,6 +80,9 @@ impl Stack for Node {
     fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
         match self {
             Self::Server(server) => {
+                if let Some(answer) = server.answers.pop_front() {
+                    return Some(answer);
+                }
                 if let Some((to, payload)) = server.frames.pop_front() {
                     return Some(Outgoing { port: SERVER_PORT, to, payload });
                 }
@@ -243,6 +248,7 @@ impl World {
             retry: true,
             relaying: mesh::Relaying::Allowed,
             introduce: false,
+            observe: None,
         };
         change(&mut config);
         let member = Member { mesh: Mesh::new(config, now), told: Vec::new(), started: now };

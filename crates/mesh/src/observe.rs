@@ -1,0 +1,172 @@
+//! What router this member is behind: asked with the join, over the same socket, and told to the others in the card.
+
+use std::{net::SocketAddr, time::Instant};
+
+use nat::{Classifier, Event as Found, Mapping, NatFacts};
+use wire::{
+    PeerTag,
+    signal::{Candidate, CandidateKind, MAX_CANDIDATES, ToServer},
+};
+
+use crate::{Event, Mesh, Transmit, signalling::State};
+
+/// What a member needs to learn what router it is behind.
+#[derive(Clone, Debug)]
+pub struct Observe {
+    /// The socket's local port.
+    pub port: u16,
+    /// STUN servers to ask besides the rendezvous.
+    pub observers: Vec<SocketAddr>,
+}
+
+/// How far this member is with it.
+#[derive(Debug, Default)]
+pub(crate) struct Observation {
+    classifier: Option<Classifier>,
+    /// The rendezvous that was asked last.
+    asked: Option<SocketAddr>,
+    rounds: u8,
+    /// What was found last, which the others need not know yet.
+    found: Option<NatFacts>,
+    /// What the others are told.
+    told: Option<NatFacts>,
+}
+
+impl Observation {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.classifier.as_ref()?.poll_timeout()
+    }
+
+    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
+        let out = self.classifier.as_mut()?.poll_transmit()?;
+        Some(Transmit::from_main(out.to, out.payload.into()))
+    }
+}
+
+impl Mesh {
+    /// What is known of this member's router.
+    pub fn nat(&self) -> Option<&NatFacts> {
+        self.observation.told.as_ref()
+    }
+
+    /// One sentence on why there is no direct path to a peer, as far as their routers explain it.
+    pub fn why_not_direct(&self, tag: PeerTag) -> Option<&'static str> {
+        let theirs = self.peers.get(&tag)?.nat.as_ref()?;
+        Some(nat::why_not_direct(self.nat()?, theirs))
+    }
+
+    /// Tells everybody what has changed about this member, without a doubt about the paths that there are.
+    pub fn update_card(&mut self, now: Instant) {
+        if let (State::Joined { link }, Some(secret)) = (self.signalling, &self.secret) {
+            let card = ToServer::Card(secret.seal_card(&self.config.identity, &self.card()));
+            self.say(link, &card);
+        }
+        self.settle(now);
+    }
+
+    /// Asks the rendezvous, unless it was asked already.
+    pub(crate) fn observe(&mut self, now: Instant) {
+        if self.observation.asked != Some(self.config.server) {
+            self.observe_anew(now);
+        }
+    }
+
+    /// Asks again: what was known may not hold any more.
+    pub(crate) fn observe_anew(&mut self, now: Instant) {
+        // Who is its own rendezvous has nobody to ask.
+        let observe = self.config.observe.clone().filter(|_| !self.config.introduce);
+        let Some(Observe { port, observers }) = observe else { return };
+        let local = self.config.candidates.iter().filter(|candidate| candidate.kind == CandidateKind::Host);
+        self.observation.rounds = self.observation.rounds.wrapping_add(1);
+        let mut seed = self.config.seed.map(|byte| byte ^ 2);
+        seed[0] = seed[0].wrapping_add(self.observation.rounds);
+        let config = nat::Config {
+            server: self.config.server,
+            port,
+            local: local.map(|candidate| candidate.addr.ip()).collect(),
+            observers,
+            seed,
+        };
+        self.observation.asked = Some(self.config.server);
+        self.observation.found = None;
+        self.observation.classifier = Some(Classifier::new(config, now));
+    }
+
+    pub(crate) fn handle_stun(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
+        let Some(classifier) = &mut self.observation.classifier else { return };
+        if let Err(reason) = classifier.handle_input(from, datagram, now) {
+            tracing::trace!(%from, %reason, "ignored a STUN message");
+        }
+        self.take_findings(now);
+    }
+
+    pub(crate) fn observation_timed_out(&mut self, now: Instant) {
+        let Some(classifier) = &mut self.observation.classifier else { return };
+        if classifier.poll_timeout().is_some_and(|at| at <= now) {
+            classifier.handle_timeout(now);
+        }
+        self.take_findings(now);
+    }
+
+    /// The others hear twice: what one round trip has shown, and what there is in the end.
+    fn take_findings(&mut self, now: Instant) {
+        while let Some(found) = self.observation.classifier.as_mut().and_then(Classifier::poll_event) {
+            match found {
+                Found::Facts(facts) => {
+                    let is_first = self.observation.found.replace(facts).is_none();
+                    if is_first {
+                        self.tell_findings(now);
+                    }
+                }
+                Found::Done => self.tell_findings(now),
+            }
+        }
+    }
+
+    fn tell_findings(&mut self, now: Instant) {
+        if let Some(facts) = self.observation.found.clone().filter(|facts| Some(facts) != self.nat()) {
+            self.observation.told = Some(facts.clone());
+            self.events.push_back(Event::Nat(facts));
+            self.update_card(now);
+        }
+    }
+
+    /// The own candidates, and a guess if there is room for it.
+    pub(crate) fn offered(&self) -> Vec<Candidate> {
+        let mut offered = self.config.candidates.clone();
+        let port = self.config.observe.as_ref().map(|observe| observe.port);
+        let guess = port.zip(self.nat()).and_then(|(port, facts)| forwarded(facts, port));
+        if let Some(guess) = guess.filter(|guess| offered.iter().all(|candidate| candidate.addr != guess.addr))
+            && offered.len() < MAX_CANDIDATES
+        {
+            offered.push(guess);
+        }
+        offered
+    }
+}
+
+/// Where the external port varies, somebody may have told the router to forward the local one.
+fn forwarded(facts: &NatFacts, port: u16) -> Option<Candidate> {
+    let varies = matches!(facts.mapping, Some(Mapping::Adm | Mapping::Apdm));
+    let outside = facts.seen.first().filter(|_| varies)?.at.ip();
+    Some(Candidate { addr: SocketAddr::new(outside, port), kind: CandidateKind::Mapped })
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::nat::Seen;
+
+    use super::*;
+
+    #[test]
+    fn the_local_port_is_guessed_outside_only_where_the_port_varies() {
+        let seen = vec![Seen { by: "198.51.100.1:3478".parse().unwrap(), at: "203.0.113.7:62001".parse().unwrap() }];
+        let guessed = |mapping| {
+            let facts = NatFacts { mapping, seen: seen.clone(), ..NatFacts::default() };
+            forwarded(&facts, 4000).map(|candidate| candidate.addr.to_string())
+        };
+        assert_eq!(guessed(Some(Mapping::Apdm)).as_deref(), Some("203.0.113.7:4000"));
+        assert_eq!(guessed(Some(Mapping::Eim)), None);
+        assert_eq!(guessed(None), None);
+    }
+}

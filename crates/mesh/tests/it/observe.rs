@@ -1,0 +1,75 @@
+//! Members learn what routers they are behind, and tell each other.
+
+use std::time::Duration;
+
+use mesh::{Event, Observe};
+use netsim::Kind;
+use wire::nat::{Mapping, NatFacts, Ports};
+
+use crate::world::{PORT, RTT, World};
+
+/// Two people behind such routers, who ask the rendezvous about them.
+fn pair(alices: Kind, bobs: Kind) -> World {
+    let mut world = World::new(5);
+    for (who, kind) in [("alice", alices), ("bob", bobs)] {
+        world.home(who, kind);
+        world.join_with(who, |config| config.observe = Some(Observe { port: PORT, observers: vec![] }));
+    }
+    world
+}
+
+fn told(world: &World, who: &str) -> Vec<(Duration, NatFacts)> {
+    let member = world.member(who);
+    let facts = member.told.iter().filter_map(|(at, event)| match event {
+        Event::Nat(facts) => Some((*at - member.started, facts.clone())),
+        _ => None,
+    });
+    facts.collect()
+}
+
+/// Why there is no direct path, as one of them says.
+fn why(world: &World, who: &str) -> Option<&'static str> {
+    let mesh = &world.member(who).mesh;
+    let other = mesh.peers().next().expect("the other one is there");
+    mesh.why_not_direct(other.tag)
+}
+
+#[test]
+fn the_router_is_known_one_round_trip_after_the_start_and_more_of_it_later() {
+    let mut world = pair(Kind::SymmetricSequential, Kind::Port);
+    world.lab.run_for(Duration::from_secs(3));
+
+    let facts = told(&world, "alice");
+    assert_eq!(facts[0].0, RTT);
+    assert_eq!((facts[0].1.mapping, facts[0].1.ports), (Some(Mapping::Apdm), Some(Ports::Sequential { step: 1 })));
+    assert_eq!(facts.len(), 2, "the others hear twice, and no more: {facts:?}");
+    assert_eq!(facts[1].1.seen.len(), 4);
+    assert_eq!(told(&world, "bob")[0].1.mapping, Some(Mapping::Eim));
+}
+
+#[test]
+fn members_can_say_why_there_is_no_direct_path() {
+    let mut world = pair(Kind::Symmetric, Kind::Symmetric);
+    world.lab.run_for(Duration::from_secs(3));
+
+    for who in ["alice", "bob"] {
+        assert_eq!(why(&world, who), Some("both routers choose a random port for every destination"));
+    }
+}
+
+#[test]
+fn an_updated_card_leaves_paths_alone() {
+    let mut world = pair(Kind::Port, Kind::Full);
+    assert!(world.run_until_secure(&["alice", "bob"], Duration::from_secs(3)));
+    let paths = |world: &World| {
+        let told = &world.member("alice").told;
+        told.iter().filter(|(_, event)| matches!(event, Event::Path { .. } | Event::Insecure { .. })).count()
+    };
+    world.lab.run_for(Duration::from_secs(1));
+    let before = paths(&world);
+
+    world.with("bob", |mesh, now| mesh.update_card(now));
+    world.lab.run_for(Duration::from_secs(1));
+
+    assert_eq!(paths(&world), before);
+}
