@@ -33,6 +33,16 @@ pub(crate) enum Command {
     Listen(Listen),
     /// Call somebody who listens, without a rendezvous
     Dial(Dial),
+    /// Show what router you are behind, and what that means for calls
+    ///
+    /// Asks the rendezvous at four ports, which takes a round trip, and then who may send in, which takes a second or two.
+    Nat(Nat),
+    /// Look at twelve things that calls need, and say what to do about each that is missing
+    ///
+    /// The exit code is 0 if calls will work (warnings count as working), else that of the first check that failed: 68 if the server's
+    /// name is not known, 69 if the network or the server is not there, 76 if the server shows another key than before, 77 if this
+    /// machine forbids it.
+    Doctor(Nat),
     /// Show who is there, by which path
     Peers(edge::agent::Target),
     /// Show the name that is kept for you; without one, ask for it and keep it
@@ -88,6 +98,20 @@ pub(crate) struct Dial {
     pub(crate) member: Member,
 }
 
+/// Whom to ask about the network.
+#[derive(Args, Debug)]
+pub(crate) struct Nat {
+    /// The rendezvous
+    #[arg(long, value_name = "HOST[:UDP_PORT]", env = "PUNCHLINE_SERVER")]
+    pub(crate) server: Option<String>,
+    /// Another STUN server to ask; may be given several times
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) stun: Vec<String>,
+    /// The local address of the UDP socket [default: any address, any port]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) bind: Option<SocketAddr>,
+}
+
 /// What every way to become a member shares.
 #[derive(Args, Debug)]
 pub(crate) struct Member {
@@ -112,6 +136,9 @@ pub(crate) struct Member {
     /// Always go through the rendezvous, so that the others do not learn your address
     #[arg(long)]
     pub(crate) relay_only: bool,
+    /// A STUN server to ask what your router does, besides the rendezvous; may be given several times
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) stun: Vec<String>,
     /// Use loopback addresses as well, for calls inside one machine
     #[arg(long)]
     pub(crate) loopback: bool,

@@ -6,6 +6,8 @@ use edge::Remote;
 use serde::Serialize;
 use wire::{IdentityKey, agent::Path, signal::CandidateKind};
 
+use crate::classify::NatReport;
+
 /// Version of the JSON lines.
 const SCHEMA: u8 = 1;
 
@@ -19,6 +21,8 @@ pub(crate) enum Line<'a> {
     Server { connected: bool, text: String },
     /// The channel is joined.
     Joined { channel: &'a str, name: &'a str, observed: SocketAddr, peers: usize },
+    /// What router this member is behind, as far as is known.
+    Nat(NatReport),
     /// Somebody is there.
     Peer { peer: &'a str, key: String },
     /// How packets get to a peer.
@@ -89,6 +93,7 @@ impl Line<'_> {
                 let (channel, name) = (Remote(channel).show(), Remote(name).show());
                 format!("joined {channel} as {name}, seen at {observed}, with {peers} others")
             }
+            Line::Nat(report) => format!("nat {}", report.line()),
             Line::Peer { peer, key } => format!("peer {} - none ({})", Remote(peer).show(), &key[..8.min(key.len())]),
             Line::Path { peer, addr, path, rtt_ms, why, .. } => {
                 let addr = addr.map_or("-".to_owned(), |addr| addr.to_string());
@@ -177,12 +182,33 @@ mod tests {
             Line::Ready { channel: "lobby", sock: "/run/lobby.sock".into(), local: addr, key: key() },
             Line::Server { connected: false, text: "closes".into() },
             Line::Joined { channel: "lobby", name: "bob", observed: addr, peers: 1 },
+            Line::Nat(NatReport::new(&facts())),
             Line::Peer { peer: "alice", key: key() },
             path(),
             Line::Link { peer: "alice", key: key(), secure: true, since_known_ms: Some(60), why: "" },
             Line::Left { peer: "alice", why: "left" },
             Line::Error { text: "a text was refused".into() },
         ]
+    }
+
+    fn facts() -> nat::NatFacts {
+        let seen = nat::Seen {
+            by: "198.51.100.1:3478".parse().expect("an address"),
+            at: "203.0.113.7:40112".parse().expect("an address"),
+        };
+        nat::NatFacts {
+            translated: true,
+            mapping: Some(nat::Mapping::Apdm),
+            ports: Some(nat::Ports::Block { first: 40_000, size: 512 }),
+            seen: vec![seen],
+            ..nat::NatFacts::default()
+        }
+    }
+
+    #[test]
+    fn a_nat_line_says_the_classes_and_where_one_is_seen() {
+        let line = Line::Nat(NatReport::new(&facts())).for_people();
+        assert_eq!(line, "nat apdm block:512 unknown, seen at 203.0.113.7:40112");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 mod agents;
 mod args;
 mod child;
+mod classify;
 mod client;
+mod doctor;
+mod drive;
 mod driver;
 mod events;
 mod held;
@@ -33,6 +36,8 @@ fn main() -> ExitCode {
         Command::Dial(args) => session::dial(args, &cli.common),
         Command::Name { name } => show::name(name.as_deref(), &cli.common).map(|()| Ending::Asked),
         Command::Trust { name } => session::trust(name).map(|()| Ending::Asked),
+        Command::Nat(args) => classify::run(args, &cli.common).map(|()| Ending::Asked),
+        Command::Doctor(args) => doctor::run(args, &cli.common).map(|()| Ending::Asked),
         Command::Peers(args) => show::peers(args, &cli.common).map(|()| Ending::Asked),
     };
     match ending {

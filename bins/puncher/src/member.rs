@@ -114,6 +114,11 @@ impl KnownServer {
         addr
     }
 
+    /// All of them.
+    pub(crate) fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
     /// The key that this server showed before.
     pub(crate) fn key(&self) -> anyhow::Result<Option<IdentityKey>> {
         self.known.key(&self.server)

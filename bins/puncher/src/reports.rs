@@ -13,6 +13,7 @@ use wire::{
 };
 
 use crate::{
+    classify::NatReport,
     driver::Driver,
     events::{Line, key_text, kind_name, millis},
     held::Text,
@@ -22,6 +23,7 @@ impl Driver {
     pub(crate) fn handle_event(&mut self, event: Event) {
         match event {
             Event::Server(event) => self.handle_server(event),
+            Event::Nat(facts) => self.emit(&Line::Nat(NatReport::new(&facts))),
             Event::Seen { tag, name, key } => self.handle_seen(tag, &name, key),
             Event::Path { tag, path, addr, kind, rtt, since_known, why } => {
                 let Some(peer) = self.parts.mesh.peer(tag) else { return };

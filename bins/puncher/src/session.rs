@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use anyhow::{Context, anyhow};
 use edge::{Common, Exit, Remote, ServerAddr, WithExit, ready::Ready, settings::Settings};
-use mesh::{Config, Mesh};
+use mesh::{Config, Mesh, Observe};
 use mio::Poll;
 use wire::{
     RunId,
@@ -16,6 +16,7 @@ use crate::{
     agents::Agents,
     args::{Dial, Join, Listen, Member, PipeLane},
     child::{Program, Signals},
+    classify,
     driver::{Driver, Ending, Parts},
     events::{Events, Line, key_text},
     member::{self, KnownServer, SecretSource},
@@ -100,6 +101,7 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         run: RunId(u64::from_le_bytes(edge::random()?)),
         seed: edge::random()?,
         allow_loopback: member.loopback,
+        observe: Some(observe(&udp, server, known_server.addrs(), &member.stun)),
         retry: way.retry,
         relaying: member.relaying(),
         introduce: way.introduce,
@@ -130,6 +132,13 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         ready: Some(ready),
     };
     Driver::new(parts, candidates, now).run()
+}
+
+/// Asks the rendezvous by the other family, too, so that both are known.
+fn observe(udp: &Udp, server: SocketAddr, addrs: &[SocketAddr], named: &[String]) -> Observe {
+    let by_other_family = addrs.iter().copied().find(|addr| addr.is_ipv4() != server.is_ipv4());
+    let observers = by_other_family.into_iter().chain(classify::observers(named)).collect();
+    Observe { port: udp.local().port(), observers }
 }
 
 fn adopt_pipe(lane: PipeLane, exit_at_eof: bool, agents: &mut Agents, poll: &Poll) -> anyhow::Result<mio::Token> {

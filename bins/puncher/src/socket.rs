@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use wire::signal::{Candidate, CandidateKind, MAX_CANDIDATES};
 
 /// Room for a burst from every peer while the loop is busy.
-const RECEIVE_BUFFER: usize = 1 << 20;
+pub(crate) const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// The member's UDP socket: IPv6 and IPv4 in one, or IPv4 alone where there is no IPv6.
 pub(crate) struct Udp {
@@ -90,7 +90,7 @@ fn is_usable(ip: IpAddr, local: SocketAddr, with_loopback: bool) -> bool {
 }
 
 /// Tunnels and container bridges: rarely a way to anybody, so they come last.
-fn is_virtual(interface: &str) -> bool {
+pub(crate) fn is_virtual(interface: &str) -> bool {
     const PREFIXES: [&str; 10] = ["docker", "br-", "veth", "virbr", "tun", "tap", "wg", "tailscale", "zt", "wt"];
     PREFIXES.iter().any(|prefix| interface.starts_with(prefix))
 }
