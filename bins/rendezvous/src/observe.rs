@@ -136,9 +136,14 @@ impl Observers {
 
     /// Answers a datagram, if it is to have an answer.
     pub(crate) fn handle(&self, at: PlaceId, datagram: &[u8], from: SocketAddr) {
-        let Some(reply) = self.reply(at, datagram, from, Instant::now()) else { return };
-        // An answer that finds no room is lost, as on the way; the client asks again.
-        if let Err(error) = self.places[reply.through.0].socket.send_to(&reply.payload, from) {
+        if let Some(reply) = self.reply(at, datagram, from, Instant::now()) {
+            self.send(&reply, from);
+        }
+    }
+
+    /// Sends an answer. One that finds no room is lost, as on the way; the client asks again.
+    pub(crate) fn send(&self, reply: &Reply, to: SocketAddr) {
+        if let Err(error) = self.places[reply.through.0].socket.send_to(&reply.payload, to) {
             tracing::debug!(%error, "Could not answer a STUN request");
         }
     }

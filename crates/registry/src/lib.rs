@@ -24,6 +24,7 @@
 //! let (channel, name) = ("lobby".to_owned(), "alice".to_owned());
 //! let join = Join { version: VERSION, channel, name, proof: None, card: vec![], hidden: false };
 //! registry.handle_message(ConnId(1), ToServer::Join(join), now);
+//! assert!(matches!(registry.poll_output(), Some(Output::Seated { conn: ConnId(1), .. })));
 //! let Some(Output::Send { message: ToMember::Joined(joined), .. }) = registry.poll_output() else { panic!() };
 //! assert!(joined.roster.is_empty());
 //! ```

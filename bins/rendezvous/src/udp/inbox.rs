@@ -1,0 +1,195 @@
+//! What has come: many datagrams by one call of the system, each left where it was received.
+
+use std::{io, net::SocketAddr, ops::Range};
+
+use tokio::{io::Interest, net::UdpSocket};
+
+/// Datagrams, or runs of datagrams, that are taken at once.
+const SLOTS: usize = 64;
+/// The longest that comes: a run of datagrams from one source that the system has put together (GRO).
+const SLOT: usize = 65_535;
+/// From slot to slot. Odd in cache lines: the beginnings of datagrams would otherwise push each other out of the cache.
+const STRIDE: usize = SLOT + 1 + 5 * 64;
+/// Longer datagrams are nobody's.
+const LONGEST: usize = 2048;
+
+/// Where datagrams are received.
+pub(super) struct Inbox {
+    pub(super) bytes: Box<[u8]>,
+    arrivals: Vec<Arrival>,
+    /// How many slots the next call offers: twice as many as came last.
+    offered: usize,
+}
+
+/// What one slot has got.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    from: SocketAddr,
+    start: usize,
+    len: usize,
+    /// Length of each of its datagrams but the last.
+    segment: usize,
+}
+
+impl Arrival {
+    fn datagrams(self) -> impl Iterator<Item = Range<usize>> {
+        let end = self.start + self.len;
+        // An empty datagram is one as well.
+        let starts = (self.start..end.max(self.start + 1)).step_by(self.segment.max(1));
+        starts.map(move |start| start..end.min(start + self.segment))
+    }
+}
+
+impl Inbox {
+    pub(super) fn new() -> Self {
+        Self { bytes: vec![0; SLOTS * STRIDE].into_boxed_slice(), arrivals: Vec::with_capacity(SLOTS), offered: 4 }
+    }
+
+    /// Takes what has come; gives whether there may be more.
+    pub(super) fn receive(&mut self, socket: &UdpSocket) -> bool {
+        self.arrivals.clear();
+        let mut more = false;
+        let received = socket.try_io(Interest::READABLE, || {
+            system::receive(socket, &mut self.bytes[..self.offered * STRIDE], &mut self.arrivals)?;
+            more = self.arrivals.len() == self.offered;
+            // Whoever got less than asked for has emptied the socket: to be told so by another call would be waste.
+            if more { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        });
+        match received {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                // An ICMP error of an earlier datagram; it has been taken out of the socket by this.
+                tracing::debug!(%error, "Could not receive");
+                more = true;
+            }
+            _ => self.offered = (2 * self.arrivals.len()).clamp(4, SLOTS),
+        }
+        more
+    }
+
+    /// The datagrams of the last call: from where, and where they are in [`Self::bytes`].
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, Range<usize>)> + use<> {
+        let arrivals: Vec<Arrival> = self.arrivals.clone();
+        let all = arrivals.into_iter().flat_map(|arrival| arrival.datagrams().map(move |at| (arrival.from, at)));
+        all.filter(|(_, at)| at.len() <= LONGEST)
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod system {
+    use std::{
+        io::{self, IoSliceMut},
+        net::{SocketAddr, SocketAddrV4, SocketAddrV6},
+        os::fd::AsRawFd,
+    };
+
+    use nix::sys::socket::{
+        ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg, setsockopt, sockopt,
+    };
+    use tokio::net::UdpSocket;
+
+    use super::{Arrival, SLOT, STRIDE};
+
+    pub(super) fn receive(socket: &UdpSocket, bytes: &mut [u8], arrivals: &mut Vec<Arrival>) -> io::Result<()> {
+        // Made for each call: the system writes into the headers how much room it has used, and they are not put back.
+        let room = nix::cmsg_space!(i32);
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(bytes.len() / STRIDE, Some(room));
+        let mut slots: Vec<[IoSliceMut<'_>; 1]> =
+            bytes.chunks_exact_mut(STRIDE).map(|slot| [IoSliceMut::new(&mut slot[..SLOT])]).collect();
+        let received = recvmmsg(socket.as_raw_fd(), &mut headers, &mut slots, MsgFlags::MSG_DONTWAIT, None)?;
+        for (slot, message) in received.enumerate() {
+            let Some(from) = message.address.as_ref().and_then(address) else { continue };
+            let segment = segment(&message).unwrap_or(message.bytes);
+            arrivals.push(Arrival { from, start: slot * STRIDE, len: message.bytes, segment });
+        }
+        Ok(())
+    }
+
+    fn address(from: &SockaddrStorage) -> Option<SocketAddr> {
+        if let Some(v6) = from.as_sockaddr_in6() {
+            return Some(SocketAddrV6::from(*v6).into());
+        }
+        from.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into())
+    }
+
+    fn segment(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<usize> {
+        message.cmsgs().ok()?.find_map(|part| match part {
+            ControlMessageOwned::UdpGroSegments(size) => usize::try_from(size).ok().filter(|size| *size > 0),
+            _ => None,
+        })
+    }
+
+    /// Lets the system put together datagrams of one source that come in a row.
+    pub(in super::super) fn allow_runs(socket: &UdpSocket) {
+        if let Err(error) = setsockopt(socket, sockopt::UdpGroSegment, &true) {
+            tracing::debug!(%error, "This system puts no datagrams together");
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod system {
+    use std::io;
+
+    use tokio::net::UdpSocket;
+
+    use super::{Arrival, SLOT, STRIDE};
+
+    pub(super) fn receive(socket: &UdpSocket, bytes: &mut [u8], arrivals: &mut Vec<Arrival>) -> io::Result<()> {
+        for (slot, bytes) in bytes.chunks_exact_mut(STRIDE).enumerate() {
+            match socket.try_recv_from(&mut bytes[..SLOT]) {
+                Ok((len, from)) => arrivals.push(Arrival { from, start: slot * STRIDE, len, segment: len }),
+                Err(_) if !arrivals.is_empty() => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    pub(in super::super) fn allow_runs(_: &UdpSocket) {}
+}
+
+pub(super) use system::allow_runs;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn lengths(len: usize, segment: usize) -> Vec<usize> {
+        let from = SocketAddr::from(([192, 0, 2, 1], 1));
+        Arrival { from, start: 7, len, segment }.datagrams().map(|at| at.len()).collect()
+    }
+
+    #[test]
+    fn a_run_is_cut_into_its_datagrams() {
+        assert_eq!(lengths(100, 100), [100]);
+        assert_eq!(lengths(250, 100), [100, 100, 50]);
+        assert_eq!(lengths(300, 100), [100, 100, 100]);
+        assert_eq!(lengths(0, 0), [0]);
+    }
+
+    #[tokio::test]
+    async fn what_comes_is_received_in_its_order_and_too_long_ones_are_not() {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        allow_runs(&socket);
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let at = socket.local_addr().unwrap();
+        let lengths = [5, 0, LONGEST, LONGEST + 1, 7].into_iter().chain(8..100);
+        for len in lengths.clone() {
+            sender.send_to(&vec![len as u8; len], at).unwrap();
+        }
+        let mut inbox = Inbox::new();
+        let mut came = Vec::new();
+        while came.last() != Some(&99) {
+            tokio::time::timeout(Duration::from_secs(20), socket.readable()).await.expect("more to come").unwrap();
+            inbox.receive(&socket);
+            for (from, at) in inbox.datagrams() {
+                assert_eq!(from, sender.local_addr().unwrap());
+                assert!(inbox.bytes[at.clone()].iter().all(|byte| *byte == at.len() as u8));
+                came.push(at.len());
+            }
+        }
+        assert_eq!(came, lengths.filter(|len| *len <= LONGEST).collect::<Vec<_>>());
+    }
+}

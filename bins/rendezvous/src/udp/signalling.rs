@@ -1,0 +1,94 @@
+//! Between the sessions, the registry and the relay.
+
+use std::time::Instant;
+
+use link::{CloseReason, Event, Kind, LinkId};
+use registry::{ConnId, Output};
+use wire::{
+    peer::Lane,
+    signal::{JOIN_EXPORTER, ToMember, ToServer},
+};
+
+use super::Driver;
+
+impl Driver {
+    pub(super) fn handle_event(&mut self, link: LinkId, event: Event) {
+        let (conn, now) = (ConnId(link.0), Instant::now());
+        match event {
+            Event::Connected { key, kind: Kind::Signal, from, .. } => {
+                let Some(exporter) = self.endpoint.export(link, JOIN_EXPORTER, &key.0) else { return };
+                self.sessions.insert(from, conn);
+                self.registry.handle_connected(conn, key, from, exporter, now);
+            }
+            Event::Message { body, .. } => match wire::decode::<ToServer>("signalling message", &body) {
+                Ok(message) => self.registry.handle_message(conn, message, now),
+                Err(error) => {
+                    tracing::debug!(%error, "A session made no sense");
+                    self.registry.handle_garbage(conn, now);
+                }
+            },
+            Event::Moved(to) => {
+                self.forget(conn);
+                self.sessions.insert(to, conn);
+                if let Some(relay) = &mut self.relay {
+                    relay.moved(conn, to, to.ip());
+                }
+                self.registry.handle_moved(conn, to, now);
+            }
+            Event::Closed(why) => {
+                tracing::debug!(%why, "A session ended");
+                self.forget(conn);
+                match why {
+                    CloseReason::Remote { .. } => self.registry.handle_closed(conn, now),
+                    _ => self.registry.handle_lost(conn, now),
+                }
+            }
+            Event::Connected { .. } | Event::Datagram(_) | Event::Writable => {}
+        }
+    }
+
+    pub(super) async fn carry_out(&mut self, output: Output) -> anyhow::Result<()> {
+        match output {
+            Output::Seated { conn, channel, slot } => {
+                if let (Some(relay), Some(at)) = (&mut self.relay, self.endpoint.remote(LinkId(conn.0))) {
+                    relay.open(conn, &channel, slot, at, at.ip(), Instant::now());
+                }
+            }
+            Output::Unseated { conn } => {
+                if let Some(relay) = &mut self.relay {
+                    relay.close(conn);
+                }
+            }
+            Output::Send { conn, mut message } => {
+                if let ToMember::Joined(joined) = &mut message {
+                    joined.relay = self.relay.as_ref().and_then(|relay| relay.grant(conn));
+                }
+                let sent = self.endpoint.send_message(LinkId(conn.0), Lane::Control as u8, &wire::encode(&message));
+                if let Err(error) = sent {
+                    // Without this message its picture of the channel would be wrong for ever: it has to join again.
+                    tracing::debug!(%error, "A member does not take what it is sent");
+                    self.endpoint.close(LinkId(conn.0), registry::CloseWhy::Silent.code(), "", Instant::now());
+                    self.forget(conn);
+                    self.registry.handle_lost(conn, Instant::now());
+                }
+                // In this order, and not in one that the sessions choose: who is in the channel hears of a newcomer first.
+                self.transmit().await?;
+            }
+            Output::Close { conn, why } => {
+                self.transmit().await?; // what was said before must be on its way
+                self.endpoint.close(LinkId(conn.0), why.code(), &why.to_string(), Instant::now());
+                self.forget(conn);
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, conn: ConnId) {
+        let from = self.endpoint.remote(LinkId(conn.0));
+        if from.is_some_and(|from| self.sessions.get(&from) == Some(&conn)) {
+            from.map(|from| self.sessions.remove(&from));
+        } else {
+            self.sessions.retain(|_, other| *other != conn);
+        }
+    }
+}
