@@ -31,6 +31,8 @@ pub struct Config {
     pub allow_loopback: bool,
     /// Whether a rendezvous that is not there is asked again and again.
     pub retry: bool,
+    /// Whether the program can open a tunnel to the rendezvous where UDP does not get through.
+    pub tunnel: bool,
     /// Whether packets may go through the relay of the rendezvous.
     pub relaying: Relaying,
     /// Whether this member is the rendezvous: it opens the channel itself and introduces whoever asks at `server`.

@@ -130,6 +130,8 @@ pub enum ServerEvent {
     Key(IdentityKey),
     /// The channel secret is needed, made with this server key: [`crate::Mesh::set_secret`].
     SecretNeeded(IdentityKey),
+    /// The rendezvous does not answer over UDP: a tunnel to it is wanted, see [`crate::Mesh::tunnel_opened`]; or no more.
+    Tunnel(bool),
     /// The member is in the channel.
     Joined {
         /// Where the rendezvous sees it.

@@ -17,6 +17,7 @@
 
 mod config;
 mod deliveries;
+mod detour;
 mod event;
 mod introducer;
 mod member;
@@ -28,6 +29,7 @@ mod traffic;
 mod ways;
 
 pub use config::{Config, Relaying, Secret};
+pub use detour::TUNNEL;
 pub use event::{Event, ServerEvent, Transmit};
 pub use member::Mesh;
 pub use observe::Observe;

@@ -16,6 +16,7 @@ use wire::{
 use crate::{
     Config, Event, Relaying, Secret, ServerEvent, Transmit,
     deliveries::Deliveries,
+    detour::Detour,
     introducer::Introducer,
     observe::Observation,
     peer::{self, Peer},
@@ -33,6 +34,7 @@ pub struct Mesh {
     pub(crate) paths: punch::Agent,
     pub(crate) signalling: State,
     pub(crate) retry: Retry,
+    pub(crate) detour: Detour,
     /// Our own seat.
     pub(crate) slot: Option<MemberSlot>,
     /// The right to use the rendezvous' relay, as long as there is one.
@@ -71,6 +73,7 @@ impl Mesh {
             paths,
             signalling: State::Waiting { until: now },
             retry: Retry::default(),
+            detour: Detour::default(),
             slot: None,
             relay: None,
             peers: BTreeMap::new(),
@@ -156,6 +159,7 @@ impl Mesh {
         self.update_card(now);
         self.paths.network_changed(now);
         self.greet_server(now);
+        self.detour_reconsiders(now);
         self.settle(now);
     }
 
@@ -174,6 +178,7 @@ impl Mesh {
         if self.signalling.poll_timeout().is_some_and(|until| until <= now) {
             self.signalling_timed_out(now);
         }
+        self.detour_timed_out(now);
         self.introducer_timed_out(now);
         self.observation_timed_out(now);
         let reopen: Vec<_> =
@@ -195,6 +200,7 @@ impl Mesh {
             self.sessions.poll_timeout(),
             self.paths.poll_timeout(),
             self.signalling.poll_timeout(),
+            self.detour.poll_timeout(),
             self.deliveries.poll_timeout(),
             self.introducer.as_ref().and_then(Introducer::poll_timeout),
             self.observation.poll_timeout(),
@@ -237,6 +243,9 @@ impl Mesh {
     }
 
     fn handle_signals_event(&mut self, link: LinkId, event: link::Event, now: Instant) {
+        if self.handle_attempt(link, &event, now) {
+            return;
+        }
         if self.signalling.link() == Some(link) {
             self.handle_server_event(link, event, now);
         } else {
@@ -266,6 +275,7 @@ impl Mesh {
     fn connect_to_server(&mut self, now: Instant) {
         self.events.push_back(Event::Server(ServerEvent::Connecting));
         self.observe(now);
+        self.detour_begins(now);
         match self.signals.connect(Kind::Signal, self.config.server, self.config.server_key, now) {
             Ok(link) => self.signalling = State::Connecting { link, until: now + CONNECT_TIMEOUT },
             Err(error) => self.server_lost(error.to_string(), now),

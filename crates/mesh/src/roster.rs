@@ -95,6 +95,7 @@ impl Mesh {
             self.signalling = State::Joined { link };
         }
         self.retry.succeeded();
+        self.detour_settles(now);
         self.slot = Some(joined.slot);
         self.events.push_back(Event::Server(ServerEvent::Joined {
             observed: joined.observed,
@@ -280,9 +281,9 @@ impl Mesh {
         let why = match why {
             LeaveReason::Left => "said goodbye",
             LeaveReason::ChannelDeleted => "the channel was deleted",
+            // Only the rendezvous has lost it, or it has joined again by another way; a session that works says more.
+            LeaveReason::Expired | LeaveReason::Replaced if peer.secure => return self.offer_relay(tag, now),
             LeaveReason::Replaced => "joined from elsewhere",
-            // Only the rendezvous has lost it; a session that works says more.
-            LeaveReason::Expired if peer.secure => return self.offer_relay(tag, now),
             LeaveReason::Expired => "the rendezvous no longer hears it",
         };
         self.remove_peer(tag, why, now);

@@ -13,7 +13,7 @@ use wire::{
     signal::{CandidateKind, RelayGrant},
 };
 
-use crate::{Event, Mesh, Relaying, Transmit, peer};
+use crate::{Event, Mesh, Relaying, Transmit, detour::TUNNEL, peer};
 
 impl Mesh {
     /// Takes a datagram from one of the program's sockets; what is nobody's or a stranger's gets silence.
@@ -22,15 +22,16 @@ impl Mesh {
         let takes_direct = self.config.relaying != Relaying::Only;
         match datagram::protocol(datagram) {
             Some(Protocol::Quic) if link::kind(datagram) == Some(Kind::Signal) => {
-                if from == self.config.server || self.introducer.is_some() {
+                if let Some(from) = self.signalling_source(at, from) {
                     self.signals.handle_datagram(from, datagram, now);
                 }
             }
+            Some(Protocol::Punchline) if datagram[0] == RELAY_DOWN => self.handle_relayed(at, from, datagram, now),
+            _ if at == TUNNEL => tracing::trace!("ignored what has no business in a tunnel"),
             Some(Protocol::Quic) => match self.paths.peer_at(way) {
                 Some(tag) => self.handle_session_packet(tag, way, datagram, now),
                 None => tracing::trace!(%from, "ignored a session packet from an address that passed no check"),
             },
-            Some(Protocol::Punchline) if datagram[0] == RELAY_DOWN => self.handle_relayed(from, datagram, now),
             Some(Protocol::Punchline) if takes_direct => self.handle_check(way, datagram, now),
             Some(Protocol::Stun) => self.handle_stun(from, datagram, now),
             Some(Protocol::Punchline) | None => {
@@ -54,8 +55,9 @@ impl Mesh {
     }
 
     /// Something came through the relay of the rendezvous.
-    fn handle_relayed(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
-        let sender = relay::split_down(datagram).filter(|_| from == self.config.server && self.relay.is_some());
+    fn handle_relayed(&mut self, at: SocketId, from: SocketAddr, datagram: &[u8], now: Instant) {
+        let is_relay = self.relay.is_some() && self.signalling_source(at, from) == self.rendezvous_at();
+        let sender = relay::split_down(datagram).filter(|_| is_relay);
         let sender = sender.and_then(|(slot, sealed)| Some((self.peer_in(slot)?, sealed)));
         let Some((tag, sealed)) = sender else {
             return tracing::trace!(%from, "ignored a relay frame from elsewhere, or from nobody who is known");
@@ -105,7 +107,7 @@ impl Mesh {
             if let Some(check) = self.paths.poll_transmit() {
                 self.send(check.peer, check.way, check.payload.into(), check.ttl);
             } else if let Some(packet) = self.signals.poll_transmit(now) {
-                return Some(Transmit::from_main(packet.to, packet.payload.into()));
+                return Some(self.for_rendezvous(packet.to, packet.payload.into()));
             } else if let Some(request) = self.observation.poll_transmit() {
                 // Behind the session's first packet, for that needs the round trip more.
                 return Some(request);
@@ -129,7 +131,7 @@ impl Mesh {
 
     fn relay_frame(&self, tag: PeerTag, payload: &[u8]) -> Option<Transmit> {
         let (grant, slot) = (self.relay?, self.peers.get(&tag)?.slot?);
-        Some(Transmit::from_main(self.config.server, relay::up(grant.session, slot, payload).into()))
+        Some(self.for_rendezvous(self.rendezvous_at()?, relay::up(grant.session, slot, payload).into()))
     }
 
     /// Sends a session packet by the peer's path, and by another if that is in doubt.

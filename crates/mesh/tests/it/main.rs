@@ -5,4 +5,5 @@ mod observe;
 mod relay;
 mod server;
 mod sweep;
+mod tunnel;
 mod world;

@@ -1,7 +1,7 @@
 //! A rendezvous on the virtual internet.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -17,7 +17,7 @@ use wire::{
     stun::Question,
 };
 
-use crate::world::SERVER_PORT;
+use crate::world::{SERVER_PORT, TUNNEL_PORT};
 
 /// A rendezvous: what `bins/rendezvous` is, without sockets.
 pub(crate) struct Server {
@@ -29,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) forwarded: usize,
     /// STUN answers; the server has the three ports above its own, too.
     pub(crate) answers: VecDeque<Outgoing>,
+    /// Where tunnels come from.
+    tunnels: BTreeSet<SocketAddr>,
 }
 
 impl Server {
@@ -47,6 +49,7 @@ impl Server {
             frames: VecDeque::new(),
             forwarded: 0,
             answers: VecDeque::new(),
+            tunnels: BTreeSet::new(),
         }
     }
 
@@ -99,7 +102,15 @@ impl Server {
         }
     }
 
-    pub(crate) fn handle_datagram(&mut self, from: SocketAddr, payload: &[u8], now: Instant) {
+    /// From which port somebody hears the server.
+    pub(crate) fn port_to(&self, to: SocketAddr) -> u16 {
+        if self.tunnels.contains(&to) { TUNNEL_PORT } else { SERVER_PORT }
+    }
+
+    pub(crate) fn handle_datagram(&mut self, port: u16, from: SocketAddr, payload: &[u8], now: Instant) {
+        if port == TUNNEL_PORT {
+            self.tunnels.insert(from);
+        }
         if payload.first() != Some(&datagram::RELAY_UP) {
             self.endpoint.handle_datagram(from, payload, now);
             return self.settle(now);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use identity::Identity;
-use mesh::{Config, Event, Mesh, Secret, SocketId};
+use mesh::{Config, Event, Mesh, Secret, ServerEvent, SocketId};
 use netsim::{HostId, Kind, Lab, Link, Nat, Outgoing, Rng, RouterId, Segment, Stack};
 use wire::{
     RunId,
@@ -21,6 +21,8 @@ use crate::server::Server;
 pub(crate) const RTT: Duration = Duration::from_millis(40);
 pub(crate) const PORT: u16 = 40_000;
 pub(crate) const SERVER_PORT: u16 = 3478;
+/// What goes through a tunnel goes between these ports here: there is no TCP on the virtual internet.
+pub(crate) const TUNNEL_PORT: u16 = 443;
 const SERVER: &str = "198.51.100.1";
 
 /// What runs on a host.
@@ -39,6 +41,9 @@ pub(crate) struct Member {
 impl Member {
     fn settle(&mut self, now: Instant) {
         while let Some(event) = self.mesh.poll_event() {
+            if event == Event::Server(ServerEvent::Tunnel(true)) {
+                self.mesh.tunnel_opened(now);
+            }
             self.told.push((now, event));
         }
     }
@@ -54,10 +59,11 @@ impl Stack for Node {
         match self {
             Self::Server(server) if protocol(payload) == Some(Protocol::Stun) => server.answer(port, from, payload),
             Self::Server(server) => {
-                server.handle_datagram(from, payload, now);
+                server.handle_datagram(port, from, payload, now);
             }
             Self::Member(member) => {
-                member.mesh.handle_datagram(SocketId::MAIN, from, payload, now);
+                let at = if port == TUNNEL_PORT { mesh::TUNNEL } else { SocketId::MAIN };
+                member.mesh.handle_datagram(at, from, payload, now);
                 member.settle(now);
             }
         }
@@ -84,15 +90,19 @@ impl Stack for Node {
                     return Some(answer);
                 }
                 if let Some((to, payload)) = server.frames.pop_front() {
-                    return Some(Outgoing { port: SERVER_PORT, to, payload });
+                    return Some(Outgoing { port: server.port_to(to), to, payload });
                 }
                 let out = server.endpoint.poll_transmit(now)?;
-                Some(Outgoing { port: SERVER_PORT, to: out.to, payload: out.payload.to_vec() })
+                Some(Outgoing { port: server.port_to(out.to), to: out.to, payload: out.payload.to_vec() })
             }
             Self::Member(member) => {
                 let out = member.mesh.poll_transmit(now)?;
                 member.settle(now);
-                Some(Outgoing { port: PORT, to: out.to, payload: out.payload.to_vec() })
+                let (port, to) = match out.socket {
+                    mesh::TUNNEL => (TUNNEL_PORT, SocketAddr::new(out.to.ip(), TUNNEL_PORT)),
+                    _ => (PORT, out.to),
+                };
+                Some(Outgoing { port, to, payload: out.payload.to_vec() })
             }
         }
     }
@@ -246,6 +256,7 @@ impl World {
             seed: [self.starts; 32].map(|byte| byte ^ (self.rng.next_u64() & 0xff) as u8),
             allow_loopback: false,
             retry: true,
+            tunnel: true,
             relaying: mesh::Relaying::Allowed,
             introduce: false,
             observe: None,
