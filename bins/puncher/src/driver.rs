@@ -20,6 +20,7 @@ use crate::{
     member::KnownServer,
     pins::Pins,
     socket::{self, Udp},
+    tunnel::Tunnel,
 };
 
 const UDP: Token = Token(0);
@@ -75,6 +76,8 @@ pub(crate) struct Driver {
     pub(crate) server: FromPuncher,
     /// A datagram that the socket had no room for.
     unsent: Option<mesh::Transmit>,
+    /// The way to the rendezvous where UDP does not get through.
+    pub(crate) tunnel: Option<Tunnel>,
 }
 
 impl Driver {
@@ -91,6 +94,7 @@ impl Driver {
             waiting: BTreeSet::new(),
             server,
             unsent: None,
+            tunnel: None,
         }
     }
 
@@ -110,7 +114,9 @@ impl Driver {
                 return ending;
             }
             let now = Instant::now();
-            let due = self.parts.mesh.poll_timeout().map_or(self.interfaces_at, |due| due.min(self.interfaces_at));
+            let tunnel_due = self.tunnel.as_ref().and_then(Tunnel::due);
+            let due =
+                self.parts.mesh.poll_timeout().into_iter().chain(tunnel_due).fold(self.interfaces_at, Instant::min);
             match self.parts.poll.poll(&mut happened, Some(due.saturating_duration_since(now))) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(error).context("wait for events");
@@ -130,6 +136,7 @@ impl Driver {
             UDP => self.receive(),
             Agents::LISTENER => self.parts.agents.accept(self.parts.poll.registry()),
             Signals::TOKEN => self.handle_signals(),
+            Tunnel::TOKEN => self.handle_tunnel(),
             client => self.handle_client(client),
         }
     }
@@ -138,6 +145,9 @@ impl Driver {
         let now = Instant::now();
         if self.parts.mesh.poll_timeout().is_some_and(|due| due <= now) {
             self.parts.mesh.handle_timeout(now);
+        }
+        if self.tunnel.as_ref().and_then(Tunnel::due).is_some_and(|due| due <= now) {
+            self.handle_tunnel();
         }
         if self.interfaces_at <= now {
             self.interfaces_at = now + INTERFACE_POLL;
@@ -184,6 +194,10 @@ impl Driver {
     fn transmit(&mut self) {
         let now = Instant::now();
         while let Some(transmit) = self.unsent.take().or_else(|| self.parts.mesh.poll_transmit(now)) {
+            if transmit.socket == mesh::TUNNEL {
+                self.send_by_tunnel(transmit.payload, now);
+                continue;
+            }
             match self.parts.udp.send(transmit.to, &transmit.payload) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -223,6 +237,10 @@ impl Driver {
         }
         // Nobody will be here to repeat what gets lost, so it is said twice.
         for transmit in last_words.iter().chain(&last_words) {
+            if transmit.socket == mesh::TUNNEL {
+                self.send_by_tunnel(transmit.payload.clone(), now);
+                continue;
+            }
             if let Err(error) = self.parts.udp.send(transmit.to, &transmit.payload) {
                 tracing::debug!(to = %transmit.to, %error, "a goodbye was not sent");
             }

@@ -5,6 +5,7 @@ mod args;
 mod child;
 mod classify;
 mod client;
+mod detour;
 mod doctor;
 mod drive;
 mod driver;
@@ -18,6 +19,7 @@ mod reports;
 mod session;
 mod show;
 mod socket;
+mod tunnel;
 
 use std::process::ExitCode;
 

@@ -107,6 +107,11 @@ impl KnownServer {
         Ok(Self { server, addrs, next: 0, known: KnownServers::of_user()?, channel: channel.to_owned(), secret })
     }
 
+    /// How the HTTP server there calls itself, and its port.
+    pub(crate) fn http(&self) -> (&str, u16) {
+        (&self.server.host, self.server.http_port)
+    }
+
     /// Address by address, round and round.
     pub(crate) fn next_addr(&mut self) -> Option<SocketAddr> {
         let addr = self.addrs.get(self.next % self.addrs.len().max(1)).copied();

@@ -115,6 +115,7 @@ impl Driver {
     fn handle_server(&mut self, event: ServerEvent) {
         match event {
             ServerEvent::Connecting => {}
+            ServerEvent::Tunnel(wanted) => self.want_tunnel(wanted),
             ServerEvent::Key(key) => {
                 if let Err(error) = self.parts.known_server.remember(&key) {
                     self.emit(&Line::Error { text: format!("{error:#}") });
@@ -157,6 +158,12 @@ impl Driver {
     }
 
     fn joined(&mut self, observed: SocketAddr, name: String, peers: usize) {
+        if self.parts.mesh.is_tunnelled() {
+            self.server_line(
+                true,
+                "UDP does not get through to the rendezvous: everything goes over TCP, by its relay".to_owned(),
+            );
+        }
         self.emit(&Line::Joined { channel: &self.parts.channel.clone(), name: &name, observed, peers });
         self.tell_server(true, format!("joined, seen at {observed}"));
         self.parts.name = name;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use anyhow::{Context, anyhow};
 use edge::{Common, Exit, Remote, ServerAddr, WithExit, ready::Ready, settings::Settings};
-use mesh::{Config, Mesh, Observe};
+use mesh::{Config, Mesh, Observe, Relaying};
 use mio::Poll;
 use wire::{
     RunId,
@@ -103,6 +103,7 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         allow_loopback: member.loopback,
         observe: Some(observe(&udp, server, known_server.addrs(), &member.stun)),
         retry: way.retry,
+        tunnel: !way.introduce && member.relaying() != Relaying::Refused,
         relaying: member.relaying(),
         introduce: way.introduce,
     };

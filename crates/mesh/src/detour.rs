@@ -39,6 +39,8 @@ pub(crate) struct Detour {
     /// When to try UDP again.
     return_at: Option<Instant>,
     returns: usize,
+    /// Whether the session in use goes through it, as told last.
+    is_used: bool,
     /// The session that ends as soon as the one in its place has joined.
     retiring: Option<LinkId>,
 }
@@ -162,10 +164,19 @@ impl Mesh {
         for link in beside.into_iter().flatten() {
             self.signals.close(link, CLOSE_REPLACED, "another way is better", now);
         }
-        if self.is_tunnelled() {
+        self.detour.is_used = self.is_tunnelled();
+        if self.detour.is_used {
             self.detour.returns = 0;
             self.schedule_return(now);
         } else {
+            self.ask_for_tunnel(false);
+            self.detour.is_open = false;
+        }
+    }
+
+    /// The session with the rendezvous is lost. If it went through the tunnel, that is not to be trusted any more.
+    pub(crate) fn detour_lost(&mut self) {
+        if std::mem::take(&mut self.detour.is_used) {
             self.ask_for_tunnel(false);
             self.detour.is_open = false;
         }

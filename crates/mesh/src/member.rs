@@ -147,6 +147,11 @@ impl Mesh {
         self.settle(now);
     }
 
+    /// The address of the rendezvous.
+    pub fn server(&self) -> SocketAddr {
+        self.config.server
+    }
+
     /// Sets another address for the rendezvous, for the next attempt.
     pub fn set_server(&mut self, server: SocketAddr) {
         self.config.server = server;
@@ -294,6 +299,7 @@ impl Mesh {
 
     pub(crate) fn server_lost(&mut self, why: String, now: Instant) {
         self.set_relay(None, now);
+        self.detour_lost();
         let wait = self.config.retry.then(|| self.retry.failed());
         self.signalling = wait.map_or(State::Ended, |wait| State::Waiting { until: now + wait });
         self.events.push_back(Event::Server(ServerEvent::Lost { why, retry_in: wait }));

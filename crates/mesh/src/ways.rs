@@ -35,7 +35,7 @@ impl Mesh {
             Some(Protocol::Punchline) if takes_direct => self.handle_check(way, datagram, now),
             Some(Protocol::Stun) => self.handle_stun(from, datagram, now),
             Some(Protocol::Punchline) | None => {
-                tracing::trace!(%from, len = datagram.len(), "ignored a datagram")
+                tracing::trace!(%from, len = datagram.len(), "ignored a datagram");
             }
         }
         self.settle(now);
