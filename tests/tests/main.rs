@@ -15,6 +15,8 @@ mod life;
 #[cfg(target_os = "linux")]
 mod matrix;
 #[cfg(target_os = "linux")]
+mod nat;
+#[cfg(target_os = "linux")]
 mod strangers;
 
 /// Tests by name.
@@ -41,7 +43,7 @@ fn main() -> std::process::ExitCode {
     for hindrance in [&no_lab, &no_program].into_iter().flatten() {
         eprintln!("tests are skipped: {hindrance:#}");
     }
-    let calls = [calls::tests(), life::tests(), lanes::tests(), matrix::tests(), strangers::tests()];
+    let calls = [calls::tests(), life::tests(), lanes::tests(), matrix::tests(), nat::tests(), strangers::tests()];
     let calls = calls.into_iter().flatten().collect();
     let mut trials = trials(lab::tests(), no_lab.is_some());
     trials.extend(self::trials(calls, no_lab.is_some() || no_program.is_some()));

@@ -143,7 +143,7 @@ impl Observers {
 
     /// Sends an answer. One that finds no room is lost, as on the way; the client asks again.
     pub(crate) fn send(&self, reply: &Reply, to: SocketAddr) {
-        if let Err(error) = self.places[reply.through.0].socket.send_to(&reply.payload, to) {
+        if let Err(error) = self.places[reply.through.0].send(&reply.payload, to) {
             tracing::debug!(%error, "Could not answer a STUN request");
         }
     }
@@ -204,6 +204,15 @@ impl Observers {
 }
 
 impl Place {
+    /// Sends in the socket's own family, in which IPv4 addresses are spelled differently.
+    fn send(&self, payload: &[u8], to: SocketAddr) -> io::Result<()> {
+        let ip = match to.ip().to_canonical() {
+            IpAddr::V4(ip) if self.at.is_ipv6() => ip.to_ipv6_mapped().into(),
+            ip => ip,
+        };
+        self.socket.send_to(payload, SocketAddr::new(ip, to.port())).map(drop)
+    }
+
     /// Whether this place can talk with an address of that family.
     fn hears(&self, from: SocketAddr) -> bool {
         let ip = self.at.ip().to_canonical();

@@ -89,7 +89,12 @@ async fn serve(
         stop: stop.clone(),
         streams: tokio::sync::Semaphore::new(http::MAX_STREAMS),
     });
-    tokio::spawn(observers.run(stop.clone()));
+    let observing = observers.run(stop.clone());
+    tokio::spawn(async {
+        if let Err(error) = observing.await {
+            tracing::warn!(error = %format!("{error:#}"), "STUN is answered at the signalling port alone");
+        }
+    });
     let mut driving = tokio::spawn(driver.run(stop));
     let serving = tokio::spawn(http::serve(http, app));
 

@@ -104,6 +104,7 @@ impl ChannelSecret {
 mod tests {
     use wire::{
         RunId,
+        nat::{MAX_SEEN, Mapping, NatFacts, Ports, Seen},
         signal::{Candidate, CandidateKind},
     };
 
@@ -119,6 +120,23 @@ mod tests {
             kind: CandidateKind::Advertised,
         };
         Card { run: RunId(u64::MAX), candidates: (0..candidates).map(candidate).collect(), nat: None }
+    }
+
+    #[test]
+    fn the_longest_card_is_not_too_long() {
+        let at = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
+        let nat = NatFacts {
+            mapping: Some(Mapping::Apdm),
+            ports: Some(Ports::Block { first: 61_440, size: 4096 }),
+            mapped: Some(at),
+            seen: vec![Seen { by: at, at }; MAX_SEEN],
+            ..NatFacts::default()
+        };
+        let card = Card { nat: Some(nat), ..card(MAX_CANDIDATES) };
+        let alice = Identity::from_seed(&[2; 32]);
+        let sealed = secret().seal_card(&alice, &card);
+        assert!(sealed.len() <= MAX_CARD, "{} bytes", sealed.len());
+        assert_eq!(secret().open_card(&alice.key(), &sealed), Ok(card));
     }
 
     #[test]

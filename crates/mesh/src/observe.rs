@@ -85,6 +85,7 @@ impl Mesh {
             port,
             local: local.map(|candidate| candidate.addr.ip()).collect(),
             observers,
+            spare: false,
             seed,
         };
         self.observation.asked = Some(self.config.server);

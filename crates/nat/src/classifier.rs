@@ -6,13 +6,13 @@ use std::{
 };
 
 use wire::{
-    nat::{Filtering, MAX_SEEN, Mapping, NatFacts, Seen},
+    nat::{Mapping, NatFacts},
     stun::{Class, Message, StunError, TransactionId},
 };
 
 use crate::{
     exchange::{Exchange, Outcome, Purpose},
-    verdict::{self, Sample},
+    verdict,
 };
 
 /// A rendezvous also answers STUN on so many ports above its own.
@@ -34,6 +34,8 @@ pub struct Config {
     pub local: Vec<IpAddr>,
     /// Other STUN servers; the first 4 are asked.
     pub observers: Vec<SocketAddr>,
+    /// Whether the socket carries nothing else, so that what may spoil its port can be tried.
+    pub spare: bool,
     /// Random and secret: transaction ids that nobody can guess are made of it.
     pub seed: [u8; 32],
 }
@@ -76,8 +78,8 @@ pub enum Ignored {
 /// Classifies the NAT in front of one socket; see the crate's description.
 #[derive(Debug)]
 pub struct Classifier {
-    config: Config,
-    exchanges: Vec<Exchange>,
+    pub(crate) config: Config,
+    pub(crate) exchanges: Vec<Exchange>,
     /// How many of them were there from the start.
     first: usize,
     started: Instant,
@@ -87,7 +89,7 @@ pub struct Classifier {
     other: Option<SocketAddr>,
     /// The longest round trip that was measured.
     rtt: Option<Duration>,
-    mapped: Option<SocketAddr>,
+    pub(crate) mapped: Option<SocketAddr>,
     told: Option<NatFacts>,
     is_done: bool,
     transmits: VecDeque<Transmit>,
@@ -187,56 +189,6 @@ impl Classifier {
         self.go_on(now);
     }
 
-    /// Everything that is known so far.
-    pub fn facts(&self) -> NatFacts {
-        let all: Vec<_> = self.samples().map(|sample| sample.seen).collect();
-        let (seen, poisoned) = self.without_poison(self.of_main_family(&all));
-        let mapping = verdict::mapping(&seen);
-        let ports = verdict::ports(&seen, self.config.port, mapping);
-        NatFacts {
-            translated: seen.iter().any(|seen| !self.config.local.contains(&seen.at.ip())),
-            mapping,
-            ports,
-            filtering: self.filtering(),
-            hairpin: self.outcome(Purpose::Hairpin).map(|outcome| matches!(outcome, Outcome::Answered(_))),
-            poisoned,
-            ipv6: all.iter().any(|seen| seen.at.is_ipv6()),
-            mapped: self.mapped,
-            seen: seen.into_iter().take(MAX_SEEN).collect(),
-        }
-    }
-
-    /// Takes out the sample that the probe before it has spoilt: the one place that sent unasked, and got no further than the
-    /// router, is the one that sees another port. Tells whether that is so.
-    fn without_poison(&self, mut seen: Vec<Seen>) -> (Vec<Seen>, Option<bool>) {
-        let probed = neighbour(self.config.server, NEIGHBOURS);
-        let spoilt = seen.iter().position(|seen| Some(seen.by) == probed);
-        let (Some(spoilt), Some(Outcome::Silence)) = (spoilt, self.outcome(Purpose::OtherPort)) else {
-            return (seen, None);
-        };
-        let sample = seen.remove(spoilt);
-        if verdict::mapping(&seen) == Some(Mapping::Eim) && seen[0].at != sample.at {
-            return (seen, Some(true));
-        }
-        seen.insert(spoilt, sample);
-        (seen, Some(false))
-    }
-
-    /// The observations, in the order of the first requests.
-    pub fn samples(&self) -> impl Iterator<Item = Sample> + '_ {
-        let samples = self.exchanges.iter().filter(|exchange| exchange.purpose == Purpose::Sample);
-        samples.enumerate().filter_map(|(order, exchange)| match exchange.outcome {
-            Some(Outcome::Answered(at)) => Some(Sample { seen: Seen { by: exchange.to, at }, order }),
-            _ => None,
-        })
-    }
-
-    /// Places that were asked and did not answer, or have not yet.
-    pub fn silent(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        let samples = self.exchanges.iter().filter(|exchange| exchange.purpose == Purpose::Sample);
-        samples.filter(|exchange| !matches!(exchange.outcome, Some(Outcome::Answered(_)))).map(|exchange| exchange.to)
-    }
-
     /// The longest round trip that was measured.
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt
@@ -273,12 +225,8 @@ impl Classifier {
     /// Asks what the answers so far make worth asking, and tells what is known.
     fn go_on(&mut self, now: Instant) {
         let before = self.exchanges.len();
-        if self.outcome(Purpose::OtherPort).is_some()
-            && let Some(to) = neighbour(self.config.server, NEIGHBOURS)
-        {
-            self.ask(to, Purpose::Sample, now);
-        }
         self.look_at_other_address(now);
+        self.ask_probed_port(now);
         if let Some(own) = self.hairpin_target() {
             self.ask(own, Purpose::Hairpin, now);
         }
@@ -286,6 +234,28 @@ impl Classifier {
             return self.handle_timeout(now);
         }
         self.tell(now);
+    }
+
+    /// Asks the port that was kept unasked. If its probe was not let in, the router may have taken it for a flow of its own, and then
+    /// gives this socket another port, towards it and everybody after it: so it is asked last, and where one port serves all only from
+    /// a socket that nobody needs.
+    fn ask_probed_port(&mut self, now: Instant) {
+        let is_open = |exchange: &Exchange| exchange.purpose == Purpose::OtherAddress && exchange.outcome.is_none();
+        let other = self.other.map(|other| other.ip());
+        let waits = self
+            .exchanges
+            .iter()
+            .any(|exchange| is_open(exchange) || exchange.outcome.is_none() && other == Some(exchange.to.ip()));
+        let is_harmless = match self.outcome(Purpose::OtherPort) {
+            Some(Outcome::Answered(_) | Outcome::Refused) => true,
+            Some(Outcome::Silence) => {
+                self.config.spare || self.facts().mapping.is_some_and(|mapping| mapping != Mapping::Eim)
+            }
+            None => false,
+        };
+        if let Some(to) = neighbour(self.config.server, NEIGHBOURS).filter(|_| is_harmless && !waits) {
+            self.ask(to, Purpose::Sample, now);
+        }
     }
 
     /// The server's other address must not be asked for a sample before it is known whether it gets in unasked.
@@ -310,33 +280,12 @@ impl Classifier {
         let all: Vec<_> = self.samples().map(|sample| sample.seen).collect();
         let seen = self.of_main_family(&all);
         let own = seen.first()?.at;
-        let is_translated = !self.config.local.contains(&own.ip());
+        let is_translated = !self.is_own(own.ip());
         (verdict::mapping(&seen) == Some(Mapping::Eim) && is_translated && verdict::is_addressable(own)).then_some(own)
     }
 
-    fn filtering(&self) -> Option<Filtering> {
-        let port = self.outcome(Purpose::OtherPort);
-        match self.outcome(Purpose::OtherAddress) {
-            Some(Outcome::Answered(_)) => Some(Filtering::Eif),
-            _ => match port? {
-                Outcome::Answered(_) => Some(Filtering::Adf),
-                // Silence says something only if the server is heard otherwise.
-                Outcome::Silence if self.samples().any(|sample| sample.seen.by == self.config.server) => {
-                    Some(Filtering::Apdf)
-                }
-                Outcome::Silence | Outcome::Refused => None,
-            },
-        }
-    }
-
-    fn outcome(&self, purpose: Purpose) -> Option<Outcome> {
+    pub(crate) fn outcome(&self, purpose: Purpose) -> Option<Outcome> {
         self.exchanges.iter().find(|exchange| exchange.purpose == purpose)?.outcome
-    }
-
-    /// IPv4 if anybody looked by IPv4: that is where NATs are.
-    fn of_main_family(&self, seen: &[Seen]) -> Vec<Seen> {
-        let has_v4 = seen.iter().any(|seen| seen.by.is_ipv4());
-        seen.iter().copied().filter(|seen| seen.by.is_ipv4() == has_v4).collect()
     }
 
     /// Whether some of the first requests may still be answered at the first sending.
@@ -360,7 +309,7 @@ impl Classifier {
     }
 }
 
-fn neighbour(server: SocketAddr, step: u16) -> Option<SocketAddr> {
+pub(crate) fn neighbour(server: SocketAddr, step: u16) -> Option<SocketAddr> {
     Some(SocketAddr::new(server.ip(), server.port().checked_add(step)?))
 }
 

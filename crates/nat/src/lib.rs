@@ -16,7 +16,7 @@
 //! use wire::stun::{Change, Message, Question};
 //!
 //! let server: std::net::SocketAddr = "198.51.100.1:3478".parse().unwrap();
-//! let config = Config { server, port: 5000, local: vec![], observers: vec![], seed: [7; 32] };
+//! let config = Config { server, port: 5000, local: vec![], observers: vec![], spare: true, seed: [7; 32] };
 //! # #[allow(clippy::disallowed_methods)]
 //! let now = Instant::now(); // a program's clock; the core has none
 //! let mut classifier = Classifier::new(config, now);
@@ -34,6 +34,7 @@
 
 mod classifier;
 mod exchange;
+mod facts;
 mod meaning;
 mod verdict;
 

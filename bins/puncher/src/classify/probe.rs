@@ -70,6 +70,7 @@ pub(crate) fn probe(addrs: &[SocketAddr], others: &[SocketAddr], bind: Option<So
         port: local.port(),
         local: hosts.iter().map(|host| host.addr.ip()).collect(),
         observers: by_v6.into_iter().chain(others.iter().copied()).collect(),
+        spare: true,
         seed: edge::random()?,
     };
     let start = Instant::now();

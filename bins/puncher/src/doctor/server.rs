@@ -40,10 +40,15 @@ pub(super) fn name(server: &ServerAddr, resolved: &anyhow::Result<Vec<SocketAddr
     }
 }
 
+/// How many of these places have answered.
+fn answers(found: &Found, is_wanted: impl Fn(&SocketAddr) -> bool) -> usize {
+    found.samples.iter().filter(|sample| is_wanted(&sample.seen.by)).count()
+}
+
 /// Whether the server's own port answers.
 pub(super) fn udp(found: &Found) -> Check {
     const NAME: &str = "UDP";
-    match (found.facts.seen.iter().any(|seen| seen.by == found.server), found.rtt) {
+    match (answers(found, |by| *by == found.server) > 0, found.rtt) {
         (true, Some(rtt)) => Check::ok(NAME, format!("{} answers after {} ms", found.server, millis(rtt))),
         (true, None) => Check::warn(NAME, format!("{} answers, but packets were lost", found.server)),
         (false, _) => {
@@ -60,8 +65,7 @@ pub(super) fn udp(found: &Found) -> Check {
 pub(super) fn neighbours(found: &Found) -> Check {
     const NAME: &str = "STUN ports";
     let port = found.server.port();
-    let is_neighbour = |by: &SocketAddr| by.ip() == found.server.ip() && by.port() > port;
-    let answered = found.facts.seen.iter().filter(|seen| is_neighbour(&seen.by)).count();
+    let answered = answers(found, |by| by.ip() == found.server.ip() && by.port() > port);
     let needed = usize::from(nat::NEIGHBOURS);
     if answered >= needed {
         return Check::ok(NAME, format!("{answered} of {needed} next to port {port} answer"));

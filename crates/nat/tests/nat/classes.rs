@@ -3,7 +3,7 @@
 use nat::{Filtering, Mapping, Ports};
 use netsim::{Hairpin, Kind, Link, Nat};
 
-use crate::world::{RTT, World};
+use crate::world::{RTT, World, addr, config};
 
 fn mapping(nat: Nat) -> Mapping {
     match nat.mapping {
@@ -91,6 +91,17 @@ fn with_one_address_nobody_is_told_more_than_can_be_known() {
     let mut world = World::behind(Kind::Full.nat(), 1);
     world.has_other = false;
     assert_eq!(world.run().filtering, Some(Filtering::Adf));
+}
+
+#[test]
+fn a_socket_that_is_in_use_is_not_spoilt_to_learn_more() {
+    let mut world = World::behind(Kind::LinuxOpen.nat(), 1);
+    world.classifier = nat::Classifier::new(nat::Config { spare: false, ..config() }, world.now);
+    let facts = world.run();
+    assert_eq!((facts.mapping, facts.ports), (Some(Mapping::Eim), Some(Ports::Preserving)));
+    assert_eq!((facts.filtering, facts.poisoned), (Some(Filtering::Apdf), None));
+    let unasked = addr("198.51.100.1:3481");
+    assert!(facts.seen.iter().all(|seen| seen.by != unasked) && !world.classifier.silent().any(|to| to == unasked));
 }
 
 #[test]

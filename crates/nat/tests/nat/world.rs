@@ -37,7 +37,7 @@ pub(crate) fn addr(text: &str) -> SocketAddr {
 
 pub(crate) fn config() -> Config {
     let local = vec![addr("192.168.1.2:1").ip(), addr("203.0.113.50:1").ip()];
-    Config { server: addr(SERVER), port: PORT, local, observers: vec![], seed: [3; 32] }
+    Config { server: addr(SERVER), port: PORT, local, observers: vec![], spare: true, seed: [3; 32] }
 }
 
 impl World {
