@@ -4,14 +4,16 @@ use std::process::{Output, Stdio};
 
 use serde_json::Value;
 use tests::{
-    call::{Home, Rendezvous},
-    lab::{Filtering, KINDS, Lab, Mapping, Nat, Ports, SERVER_V4},
+    call::{Home, Member, Rendezvous},
+    lab::{Filtering, KINDS, Lab, Mapping, Nat, Ports, SERVER_V4, SERVER_V6},
 };
 
 use crate::{Tests, listed, start_lab};
 
 pub(crate) fn tests() -> Tests {
     let mut tests = listed![
+        a_member_says_what_router_it_is_behind,
+        ipv6_is_seen_where_there_is_some,
         a_home_behind_a_carrier_is_called_by_the_stricter,
         a_doctor_finds_what_is_there,
         a_doctor_finds_what_is_not
@@ -25,14 +27,21 @@ pub(crate) fn tests() -> Tests {
 
 /// Runs a command of puncher in a host, to its end.
 fn ask(lab: &Lab, node: &str, command: &str) -> Output {
+    ask_with(lab, node, command, &[])
+}
+
+fn ask_with(lab: &Lab, node: &str, command: &str, more: &[&str]) -> Output {
     let home = Home::new();
     let mut puncher = home.command(lab, node, "puncher");
     puncher.args([command, "--json", "--server", &Rendezvous::address()]);
-    puncher.stdin(Stdio::null()).output().expect("puncher runs")
+    puncher.args(more).stdin(Stdio::null()).output().expect("puncher runs")
 }
 
 fn report(lab: &Lab, node: &str) -> Value {
-    let output = ask(lab, node, "nat");
+    report_of(&ask(lab, node, "nat"))
+}
+
+fn report_of(output: &Output) -> Value {
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
@@ -87,6 +96,29 @@ fn a_home_behind_a_carrier_is_called_by_the_stricter() {
 
     assert_eq!((&carrier["mapping"], &carrier["filtering"]), (&"eim".into(), &"apdf".into()), "{carrier}");
     assert_eq!((&symmetric["mapping"], &symmetric["ports"]), (&"apdm".into(), &"random".into()), "{symmetric}");
+}
+
+fn ipv6_is_seen_where_there_is_some() {
+    let lab = start_lab("A=sym:v6=yes B=sym");
+    let _rendezvous = rendezvous(&lab);
+    let stun = format!("[{SERVER_V6}]:3478");
+
+    let [with, without] = ["A1", "B1"].map(|node| report_of(&ask_with(&lab, node, "nat", &["--stun", &stun])));
+
+    assert_eq!((&with["ipv6"], &with["calls"]["ipv6"]), (&true.into(), &"direct".into()), "{with}");
+    assert_eq!((&without["ipv6"], &without["silent"][0]), (&false.into(), &stun.into()), "{without}");
+    for report in [with, without] {
+        assert_eq!(report["mapping"], "apdm", "IPv4 is what decides: {report}");
+    }
+}
+
+fn a_member_says_what_router_it_is_behind() {
+    let lab = start_lab("A=symseq");
+    let _rendezvous = rendezvous(&lab);
+    let mut member = Member::join(&lab, "A1", "den", "alice");
+    let wanted = |line: &str| line.contains("\"type\":\"nat\"") && line.contains("\"mapping\":\"apdm\"");
+    let line = std::iter::repeat_with(|| member.program().line("nat line")).find(|line| wanted(line)).unwrap();
+    assert!(line.contains("\"ports\":\"sequential\""), "{line}");
 }
 
 fn verdicts(output: &Output) -> Vec<(String, String)> {

@@ -87,8 +87,9 @@ pub struct Classifier {
     opened: HashSet<SocketAddr>,
     /// The server's other address, as it names it.
     other: Option<SocketAddr>,
-    /// The longest round trip that was measured.
+    /// The longest and the shortest round trip that were measured.
     rtt: Option<Duration>,
+    shortest: Option<Duration>,
     pub(crate) mapped: Option<SocketAddr>,
     told: Option<NatFacts>,
     is_done: bool,
@@ -98,7 +99,8 @@ pub struct Classifier {
 
 impl Classifier {
     /// Asks at once: the first requests are ready to be taken.
-    pub fn new(config: Config, now: Instant) -> Self {
+    pub fn new(mut config: Config, now: Instant) -> Self {
+        config.server.set_ip(config.server.ip().to_canonical());
         let mut classifier = Self {
             exchanges: Vec::new(),
             first: 0,
@@ -106,6 +108,7 @@ impl Classifier {
             opened: HashSet::new(),
             other: None,
             rtt: None,
+            shortest: None,
             mapped: None,
             told: None,
             is_done: false,
@@ -148,8 +151,10 @@ impl Classifier {
             (_, Class::Error) => Outcome::Refused,
             _ => Outcome::Answered(message.mapped_address().ok_or(Ignored::NoAddress)?),
         };
-        let took = self.exchanges[index].settle(outcome, now);
-        self.rtt = self.rtt.max(took);
+        if let Some(took) = self.exchanges[index].settle(outcome, now) {
+            self.rtt = self.rtt.max(Some(took));
+            self.shortest = Some(self.shortest.map_or(took, |shortest| shortest.min(took)));
+        }
         if from == self.config.server && self.other.is_none() {
             self.other = message.other_address();
         }
@@ -189,9 +194,9 @@ impl Classifier {
         self.go_on(now);
     }
 
-    /// The longest round trip that was measured.
+    /// The shortest round trip that was measured.
     pub fn rtt(&self) -> Option<Duration> {
-        self.rtt
+        self.shortest
     }
 }
 

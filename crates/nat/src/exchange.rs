@@ -48,6 +48,8 @@ pub(crate) struct Exchange {
     pub(crate) to: SocketAddr,
     pub(crate) purpose: Purpose,
     pub(crate) outcome: Option<Outcome>,
+    /// When the outcome was known.
+    pub(crate) ended: Option<Instant>,
     started: Instant,
     sent: usize,
     due: Instant,
@@ -55,7 +57,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn new(id: TransactionId, to: SocketAddr, purpose: Purpose, now: Instant) -> Self {
-        Self { id, to, purpose, outcome: None, started: now, sent: 0, due: now }
+        Self { id, to, purpose, outcome: None, ended: None, started: now, sent: 0, due: now }
     }
 
     pub(crate) fn request(&self) -> Vec<u8> {
@@ -78,7 +80,7 @@ impl Exchange {
         }
         let gaps = if self.purpose == Purpose::Sample { &SAMPLE_GAPS[..] } else { &PROBE_GAPS[..] };
         let Some(gap) = gaps.get(self.sent) else {
-            self.outcome = Some(Outcome::Silence);
+            (self.outcome, self.ended) = (Some(Outcome::Silence), Some(now));
             return false;
         };
         self.sent += 1;
@@ -88,7 +90,7 @@ impl Exchange {
 
     /// Notes the answer; tells how long it took if that is certain (Karn's rule: a repeated request may be answered twice).
     pub(crate) fn settle(&mut self, outcome: Outcome, now: Instant) -> Option<Duration> {
-        self.outcome = Some(outcome);
+        (self.outcome, self.ended) = (Some(outcome), Some(now));
         (self.sent == 1).then(|| now.saturating_duration_since(self.started))
     }
 }

@@ -79,12 +79,20 @@ impl Classifier {
             Some(Outcome::Answered(_)) => Some(Filtering::Eif),
             _ => match port? {
                 Outcome::Answered(_) => Some(Filtering::Adf),
-                // Silence says something only if the server is heard otherwise.
-                Outcome::Silence if self.samples().any(|sample| sample.seen.by == self.config.server) => {
-                    Some(Filtering::Apdf)
-                }
+                Outcome::Silence if self.means_something() => Some(Filtering::Apdf),
                 Outcome::Silence | Outcome::Refused => None,
             },
         }
+    }
+
+    /// Whether the silence after a probe says something: only if the server was heard otherwise meanwhile.
+    fn means_something(&self) -> bool {
+        let heard = self.exchanges.iter().filter(|exchange| {
+            let is_answered = matches!(exchange.outcome, Some(Outcome::Answered(_)));
+            exchange.to.ip() == self.config.server.ip() && exchange.purpose == Purpose::Sample && is_answered
+        });
+        let heard = heard.filter_map(|exchange| exchange.ended).min();
+        let probe = self.exchanges.iter().find(|exchange| exchange.purpose == Purpose::OtherPort);
+        heard.zip(probe.and_then(|probe| probe.ended)).is_some_and(|(heard, given_up)| heard <= given_up)
     }
 }

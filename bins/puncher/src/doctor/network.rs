@@ -63,7 +63,8 @@ pub(super) fn port_mapping(found: &Found) -> Check {
             NAME,
             "not tried; if the router has UPnP, NAT-PMP or PCP, switch it on, for it would make calls direct",
         ),
-        (None, _) => Check::ok(NAME, "not tried, and not needed"),
+        (None, Some(Mapping::Eim)) => Check::ok(NAME, "not tried, and not needed"),
+        (None, None) => Check::ok(NAME, "not tried"),
     }
 }
 

@@ -67,6 +67,9 @@ pub(super) fn neighbours(found: &Found) -> Check {
     let port = found.server.port();
     let answered = answers(found, |by| by.ip() == found.server.ip() && by.port() > port);
     let needed = usize::from(nat::NEIGHBOURS);
+    if answered == 0 && answers(found, |by| *by == found.server) == 0 {
+        return Check::warn(NAME, "not known, for the server does not answer at all");
+    }
     if answered >= needed {
         return Check::ok(NAME, format!("{answered} of {needed} next to port {port} answer"));
     }

@@ -135,6 +135,15 @@ fn steps_are_read_in_spite_of_loss_and_overtaking() {
 }
 
 #[test]
+fn a_server_that_is_very_far_is_not_taken_for_a_filter() {
+    for (rtt, filtering) in [(600, Some(Filtering::Eif)), (1200, None)] {
+        let link = Link::of(std::time::Duration::from_millis(rtt) / 2 - RTT / 4);
+        let facts = World::with(Kind::Full.nat(), 1, link).run();
+        assert_eq!((facts.mapping, facts.filtering), (Some(Mapping::Eim), filtering), "{rtt} ms: {facts:?}");
+    }
+}
+
+#[test]
 fn a_server_that_is_silent_is_given_up() {
     let mut world = World::behind(Kind::Port.nat(), 1);
     world.net.cut(world.server, true);
