@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 use tests::{
     call::{Home, Member, Rendezvous},
-    lab::{Filtering, KINDS, Lab, Mapping, Nat, Ports, SERVER_V4, SERVER_V6},
+    lab::{Filtering, Hairpin, KINDS, Lab, Mapping, Nat, Ports, SERVER_V4, SERVER_V6, Udp, Unsolicited},
 };
 
 use crate::{Tests, listed, start_lab};
@@ -54,7 +54,7 @@ fn rendezvous(lab: &Lab) -> Rendezvous {
 fn is_called_what_it_is(kind: &str, nat: &Nat) {
     let lab = start_lab(&format!("srv=server:wire=delay~5ms A={kind}:wire=delay~5ms"));
     let _rendezvous = rendezvous(&lab);
-    if !nat.udp {
+    if nat.udp != Udp::Pass {
         assert_eq!(ask(&lab, "A1", "nat").status.code(), Some(69));
         return;
     }
@@ -76,15 +76,21 @@ fn is_called_what_it_is(kind: &str, nat: &Nat) {
     let ports = match nat.ports {
         Ports::Keep => "preserving",
         Ports::Random => "random",
-        Ports::Sequence => "sequential",
+        Ports::Sequence(_) => "sequential",
+        Ports::Block(_) => "block",
     };
     assert_eq!(report["ports"], ports, "{report}");
+    match nat.ports {
+        Ports::Sequence(step) => assert_eq!(report["step"], step, "{report}"),
+        Ports::Block(size) => assert!(report["block_size"].as_u64() <= Some(size.into()), "{report}"),
+        Ports::Keep | Ports::Random => {}
+    }
     assert_eq!(report["translated"], nat.mapping != Mapping::None, "{report}");
     // Linux takes what comes to its open outside for a flow of its own, and gives the next packet another port.
-    let poisoned = nat.mapping == Mapping::Linux && nat.input_open;
+    let poisoned = nat.mapping == Mapping::Linux && nat.unsolicited == Unsolicited::Accept;
     assert_eq!(report["poisoned"].as_bool() == Some(true), poisoned, "{report}");
     if mapping == "eim" && report["translated"] == true {
-        assert_eq!(report["hairpin"], nat.hairpin, "{report}");
+        assert_eq!(report["hairpin"], nat.hairpin != Hairpin::No, "{report}");
     }
 }
 

@@ -127,13 +127,9 @@ impl Server {
         let Some(question) = Question::read(datagram) else { return };
         let payload = question.answer(from, None);
         let across = if port == SERVER_PORT { SERVER_PORT + 3 } else { SERVER_PORT };
-        match question.change() {
-            Some(change) if change.ip => {}
-            Some(change) => {
-                self.answers.push_back(Outgoing { port: if change.port { across } else { port }, to: from, payload });
-            }
-            None => {}
-        }
+        let Some(change) = question.change().filter(|change| !change.ip) else { return };
+        let port = if change.port { across } else { port };
+        self.answers.push_back(Outgoing { port, to: from, payload });
     }
 
     /// Relays for nobody from here on.
