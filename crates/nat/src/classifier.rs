@@ -87,9 +87,9 @@ pub struct Classifier {
     opened: HashSet<SocketAddr>,
     /// The server's other address, as it names it.
     other: Option<SocketAddr>,
-    /// The longest and the shortest round trip that were measured.
+    /// The longest round trip that was measured, and the shortest.
+    longest: Option<Duration>,
     rtt: Option<Duration>,
-    shortest: Option<Duration>,
     pub(crate) mapped: Option<SocketAddr>,
     told: Option<NatFacts>,
     is_done: bool,
@@ -107,8 +107,8 @@ impl Classifier {
             started: now,
             opened: HashSet::new(),
             other: None,
+            longest: None,
             rtt: None,
-            shortest: None,
             mapped: None,
             told: None,
             is_done: false,
@@ -152,8 +152,8 @@ impl Classifier {
             _ => Outcome::Answered(message.mapped_address().ok_or(Ignored::NoAddress)?),
         };
         if let Some(took) = self.exchanges[index].settle(outcome, now) {
-            self.rtt = self.rtt.max(Some(took));
-            self.shortest = Some(self.shortest.map_or(took, |shortest| shortest.min(took)));
+            self.longest = self.longest.max(Some(took));
+            self.rtt = Some(self.rtt.map_or(took, |rtt| rtt.min(took)));
         }
         if from == self.config.server && self.other.is_none() {
             self.other = message.other_address();
@@ -165,7 +165,7 @@ impl Classifier {
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
         for exchange in &mut self.exchanges {
-            if exchange.handle_timeout(self.rtt, now) {
+            if exchange.handle_timeout(self.longest, now) {
                 self.opened.insert(exchange.to);
                 self.transmits.push_back(Transmit { to: exchange.to, payload: exchange.request() });
             }
@@ -196,7 +196,7 @@ impl Classifier {
 
     /// The shortest round trip that was measured.
     pub fn rtt(&self) -> Option<Duration> {
-        self.shortest
+        self.rtt
     }
 }
 
