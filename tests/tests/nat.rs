@@ -107,7 +107,7 @@ fn a_home_behind_a_carrier_is_called_by_the_stricter() {
 fn ipv6_is_seen_where_there_is_some() {
     let lab = start_lab("A=sym:v6=yes B=sym");
     let _rendezvous = rendezvous(&lab);
-    let stun = format!("[{SERVER_V6}]:3478");
+    let stun = format!("[{}]:3478", SERVER_V6[0]);
 
     let [with, without] = ["A1", "B1"].map(|node| report_of(&ask_with(&lab, node, "nat", &["--stun", &stun])));
 
