@@ -61,7 +61,7 @@ fn a_home_behind_a_carrier_is_mapped_twice() {
 
     let mapped = prober.mapping("A1", 5000).unwrap();
 
-    assert_eq!((mapped.kind, mapped.ports), ("EIM", "random"));
+    assert_eq!((mapped.kind, mapped.ports.as_str()), ("EIM", "random"));
     assert_eq!(mapped.seen.unwrap().ip(), lab.external("K").unwrap());
     assert_eq!(prober.filtering("A1", 5001).unwrap(), "APDF");
 }
