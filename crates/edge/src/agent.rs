@@ -85,6 +85,8 @@ pub struct Client {
     stream: UnixStream,
     reader: frame::Reader<FromPuncher>,
     chunk: Vec<u8>,
+    /// How long a read waits at most, as the socket was told last.
+    limit: Option<Duration>,
     writer: Writer,
 }
 
@@ -100,7 +102,7 @@ impl Client {
     fn open(stream: UnixStream, lane: Lane, program: &str) -> anyhow::Result<(Self, Opened)> {
         let writer = Writer(Arc::new(Mutex::new(stream.try_clone().context("share the agent socket")?)));
         let reader = frame::Reader::new("record of puncher", MAX_RECORD);
-        let mut client = Self { stream, reader, chunk: vec![0; CHUNK], writer };
+        let mut client = Self { stream, reader, chunk: vec![0; CHUNK], limit: None, writer };
         client.writer.send(&ToPuncher::Open { version: wire::VERSION, lane, program: program.to_owned() })?;
         let opened = match client.read_until(Instant::now() + OPEN_TIMEOUT)? {
             Answer::Record(FromPuncher::Opened(opened)) => opened,
@@ -182,7 +184,10 @@ impl Client {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Answer::TimedOut);
             }
-            self.stream.set_read_timeout(left).context("limit the wait for puncher").exit(Exit::Io)?;
+            if left != self.limit {
+                self.stream.set_read_timeout(left).context("limit the wait for puncher").exit(Exit::Io)?;
+                self.limit = left;
+            }
             match self.stream.read(&mut self.chunk) {
                 Ok(0) => return Ok(Answer::Ended),
                 Ok(len) => self.reader.push(&self.chunk[..len]),
