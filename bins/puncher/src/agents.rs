@@ -18,7 +18,10 @@ use wire::{
     peer::Lane,
 };
 
-use crate::client::{Client, Gone};
+use crate::{
+    client::{Client, Gone},
+    socket::interest,
+};
 
 /// Programs that may be connected at once.
 const MAX_CLIENTS: usize = 32;
@@ -98,9 +101,7 @@ impl Agents {
         if let Some(lane) = lane {
             client.open(lane);
         }
-        registry
-            .register(client.stream(), token, Interest::READABLE | Interest::WRITABLE)
-            .context("watch a connection")?;
+        registry.register(client.stream(), token, interest(false)).context("watch a connection")?;
         self.clients.insert(token, client);
         Ok(token)
     }
@@ -116,11 +117,11 @@ impl Agents {
     }
 
     /// Reads and writes what can be. At an error the client is to be dismissed, once its last records are taken.
-    pub(crate) fn progress(&mut self, token: Token) -> Result<(), Gone> {
-        match self.clients.get_mut(&token) {
-            Some(client) => client.flush().and_then(|()| client.read()),
-            None => Ok(()),
-        }
+    pub(crate) fn progress(&mut self, token: Token, registry: &Registry) -> Result<(), Gone> {
+        let Some(client) = self.clients.get_mut(&token) else { return Ok(()) };
+        client.flush()?;
+        client.watch(token, registry)?;
+        client.read()
     }
 
     /// The next record of a client.
@@ -145,7 +146,7 @@ impl Agents {
 
     pub(crate) fn send(&mut self, token: Token, record: &FromPuncher, registry: &Registry) -> bool {
         let Some(client) = self.clients.get_mut(&token) else { return false };
-        match client.send(record) {
+        match client.send(record).and_then(|()| client.watch(token, registry)) {
             Ok(()) => true,
             Err(reason) => {
                 self.dismiss(token, &reason, registry);

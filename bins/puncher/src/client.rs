@@ -5,13 +5,15 @@ use std::{
     io::{self, Read, Write},
 };
 
-use mio::net::UnixStream;
+use mio::{Registry, Token, net::UnixStream};
 use wire::{
     DecodeError,
     agent::{FromPuncher, MAX_RECORD, ToPuncher},
     frame,
     peer::Lane,
 };
+
+use crate::socket::interest;
 
 /// Voice that a program has not read is dropped, oldest first, beyond this many records (2 s of one speaker).
 const MAX_VOICE_WAITING: usize = 200;
@@ -41,6 +43,8 @@ pub(crate) struct Client {
     written: usize,
     bytes_waiting: usize,
     voice_waiting: usize,
+    /// Whether the loop is told of room to write.
+    awaits_room: bool,
     /// Voice records that were dropped because the program was slow.
     pub(crate) dropped: u64,
 }
@@ -60,6 +64,7 @@ impl Client {
             written: 0,
             bytes_waiting: 0,
             voice_waiting: 0,
+            awaits_room: false,
             dropped: 0,
         }
     }
@@ -122,6 +127,16 @@ impl Client {
                 self.written = 0;
                 self.forget(0);
             }
+        }
+        Ok(())
+    }
+
+    /// Lets the loop wait for what this connection needs; after anything was queued or written.
+    pub(crate) fn watch(&mut self, token: Token, registry: &Registry) -> Result<(), Gone> {
+        let is_blocked = !self.waiting.is_empty();
+        if is_blocked != self.awaits_room {
+            registry.reregister(&mut self.stream, token, interest(is_blocked))?;
+            self.awaits_room = is_blocked;
         }
         Ok(())
     }
@@ -194,6 +209,34 @@ mod tests {
         assert_eq!(records.len() as u64, 5001 - dropped);
         assert_eq!(records.last(), Some(&FromPuncher::Closing));
         assert_eq!(records[records.len() - 2], voice(4999));
+    }
+
+    fn is_told_of_room(poll: &mut mio::Poll) -> bool {
+        let mut events = mio::Events::with_capacity(4);
+        poll.poll(&mut events, Some(std::time::Duration::ZERO)).expect("poll");
+        events.iter().any(mio::event::Event::is_writable)
+    }
+
+    #[test]
+    fn what_a_program_reads_wakes_nobody_unless_something_waits_for_room() {
+        let (mut client, mut theirs) = pair();
+        let mut poll = mio::Poll::new().expect("a queue");
+        poll.registry().register(client.stream(), Token(7), interest(false)).expect("register");
+        let mut send_and_read = |count| {
+            for number in 0..count {
+                client.send(&voice(number)).expect("send");
+            }
+            client.watch(Token(7), poll.registry()).expect("watch");
+            let _ = theirs.read(&mut vec![0; 1 << 20]).expect("read");
+            let is_told = is_told_of_room(&mut poll);
+            drain(&mut client, &mut theirs);
+            client.watch(Token(7), poll.registry()).expect("watch");
+            is_told
+        };
+
+        assert!(!send_and_read(1));
+        assert!(send_and_read(5000));
+        assert!(!send_and_read(1));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use edge::{Exit, WithExit};
 use mesh::{Mesh, SocketId};
-use mio::{Interest, Poll, Token};
+use mio::{Poll, Token};
 use wire::{MessageId, agent::FromPuncher, signal::Candidate};
 
 use crate::{
@@ -78,6 +78,8 @@ pub(crate) struct Driver {
     unsent: Option<mesh::Transmit>,
     /// The way to the rendezvous where UDP does not get through.
     pub(crate) tunnel: Option<Tunnel>,
+    /// Whether the loop is told of room in the socket.
+    awaits_room: bool,
 }
 
 impl Driver {
@@ -95,16 +97,16 @@ impl Driver {
             server,
             unsent: None,
             tunnel: None,
+            awaits_room: false,
         }
     }
 
     /// Runs until somebody asks for the end, then leaves properly.
     pub(crate) fn run(mut self) -> anyhow::Result<Ending> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
         self.parts
             .poll
             .registry()
-            .register(&mut self.parts.udp.socket, UDP, interest)
+            .register(&mut self.parts.udp.socket, UDP, socket::interest(false))
             .context("watch the UDP socket")?;
         let mut happened = mio::Events::with_capacity(64);
         loop {
@@ -113,6 +115,7 @@ impl Driver {
                 self.leave();
                 return ending;
             }
+            self.watch_socket()?;
             let now = Instant::now();
             let tunnel_due = self.tunnel.as_ref().and_then(Tunnel::due);
             let due =
@@ -129,6 +132,17 @@ impl Driver {
             self.handle_time();
             self.handle_waiting();
         }
+    }
+
+    /// Waits for room in the socket as long as a datagram needs it.
+    fn watch_socket(&mut self) -> anyhow::Result<()> {
+        let is_blocked = self.unsent.is_some();
+        if is_blocked != self.awaits_room {
+            let (registry, socket) = (self.parts.poll.registry(), &mut self.parts.udp.socket);
+            registry.reregister(socket, UDP, socket::interest(is_blocked)).context("watch the UDP socket")?;
+            self.awaits_room = is_blocked;
+        }
+        Ok(())
     }
 
     fn handle(&mut self, token: Token) {

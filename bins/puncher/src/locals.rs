@@ -16,7 +16,7 @@ impl Driver {
             self.waiting.insert(token);
             return;
         }
-        let progress = self.parts.agents.progress(token);
+        let progress = self.parts.agents.progress(token, self.parts.poll.registry());
         while let Some(record) = self.parts.agents.next_record(token, self.parts.poll.registry()) {
             self.handle_record(token, record);
             self.drain();

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use edge::{Exit, WithExit};
-use mio::net::UdpSocket;
+use mio::{Interest, net::UdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
 use wire::signal::{Candidate, CandidateKind, MAX_CANDIDATES};
 
@@ -50,6 +50,11 @@ impl Udp {
         };
         self.socket.send_to(payload, to).map(drop)
     }
+}
+
+/// What to wait for at a socket. Room to write only while something waits for it: else whatever leaves is an event.
+pub(crate) fn interest(is_blocked: bool) -> Interest {
+    if is_blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
 }
 
 fn bind(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
