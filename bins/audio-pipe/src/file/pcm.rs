@@ -145,8 +145,8 @@ impl PcmWriter {
     pub(crate) fn write(&mut self, samples: &[f32]) -> io::Result<()> {
         self.bytes.clear();
         match self.layout.encoding {
-            Encoding::F32 => self.bytes.extend(samples.iter().flat_map(|s| s.to_le_bytes())),
-            _ => self.bytes.extend(samples.iter().flat_map(|s| to_s16(*s).to_le_bytes())),
+            Encoding::F32 => append(&mut self.bytes, samples, |sample| sample.to_le_bytes()),
+            _ => append(&mut self.bytes, samples, |sample| to_s16(sample).to_le_bytes()),
         }
         self.file.write_all(&self.bytes)?;
         self.written += self.bytes.len() as u64;
@@ -186,8 +186,19 @@ impl PcmWriter {
     }
 }
 
+fn append<const N: usize>(bytes: &mut Vec<u8>, samples: &[f32], encode: impl Fn(f32) -> [u8; N]) {
+    let start = bytes.len();
+    bytes.resize(start + N * samples.len(), 0);
+    for (bytes, sample) in bytes[start..].chunks_exact_mut(N).zip(samples) {
+        bytes.copy_from_slice(&encode(*sample));
+    }
+}
+
+/// The nearest value; the cast clips, and makes silence of what is no number.
 fn to_s16(sample: f32) -> i16 {
-    (sample * 32_768.0).round().clamp(-32_768.0, 32_767.0) as i16
+    let scaled = sample * 32_768.0;
+    // `round` is a call into the C library, which for each sample of each recording is the most of the work.
+    (scaled + 0.5_f32.copysign(scaled)) as i16
 }
 
 #[cfg(test)]
@@ -223,7 +234,8 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_beyond_full_scale_is_clipped() {
+    fn a_sample_becomes_the_nearest_value_and_is_clipped_beyond_full_scale() {
         assert_eq!([2.0, -2.0, 0.0, f32::NAN].map(to_s16), [i16::MAX, i16::MIN, 0, 0]);
+        assert_eq!([1.4, 1.6, -1.4, -1.6].map(|step| to_s16(step / 32_768.0)), [1, 2, -1, -2]);
     }
 }
