@@ -42,7 +42,11 @@ pub(super) fn run(options: &Options, rows: &mut Rows<'_>) -> Result<()> {
         let row = format!("{MINUTES} min: memory growth of {program}, worst of three");
         rows.add(row, largest(slopes), "MiB/10 min", Bound::Below(1.0));
     }
-    rows.add(format!("{MINUTES} min: drift of mouth to ear, worst pair"), drift(&finished)?, "ms", Bound::AtMost(5.0));
+    let worst = worst_pair(&finished)?;
+    rows.add(format!("{MINUTES} min: drift of mouth to ear, worst pair"), worst.drift(), "ms", Bound::AtMost(5.0));
+    for (minute, delay) in (1..).zip(&worst.minutes) {
+        rows.tell(format!("  there in minute {minute}"), *delay, "ms");
+    }
     rows.tell(format!("{MINUTES} min: concealed"), finished.concealed(), "%");
     rows.tell(format!("{MINUTES} min: lost by the network"), finished.lost(), "%");
     Ok(())
@@ -78,21 +82,37 @@ fn watch(talk: &mut Talk, length: Duration) -> Result<Growth> {
     Ok(Growth { ended: 0.0, slopes })
 }
 
-/// How much later than at the start people hear each other at the end, in the pair where that differs most.
-fn drift(finished: &Finished) -> Result<Option<f64>> {
+/// From mouth to ear between two people, the median of each minute.
+struct Pair {
+    minutes: Vec<f64>,
+}
+
+impl Pair {
+    /// How much the last minute differs from the first.
+    fn drift(&self) -> f64 {
+        let ends = self.minutes.first().zip(self.minutes.last());
+        ends.map_or(f64::NAN, |(first, last)| (last - first).abs())
+    }
+}
+
+/// The pair whose delay has changed most.
+fn worst_pair(finished: &Finished) -> Result<Pair> {
     let members = &finished.call.members;
-    let mut differences = Vec::new();
+    let mut pairs = Vec::new();
     for listener in members {
         for (name, heard) in &listener.heard {
             let said = &members.iter().find(|member| member.name == *name).context("a stranger was heard")?.said;
             let minute = said.samples_of(60_000);
             // The first ten seconds are for getting to know the network.
-            let early = piece(said, minute / 6, minute);
-            let late = piece(said, minute * (MINUTES as usize - 1), minute);
-            differences.push((delay(&late, heard)? - delay(&early, heard)?).abs());
+            let begin = |n| if n == 0 { minute / 6 } else { n * minute };
+            let delay = |n| delay(&piece(said, begin(n), (n + 1) * minute - begin(n)), heard);
+            let minutes = (0..MINUTES as usize).map(delay).collect::<Result<Vec<_>>>()?;
+            let shown: Vec<_> = minutes.iter().map(|ms| format!("{ms:.1}")).collect();
+            super::progress(&format!("{} hears {name} after {} ms", listener.name, shown.join(" ")));
+            pairs.push(Pair { minutes });
         }
     }
-    Ok(largest(&differences))
+    pairs.into_iter().max_by(|a, b| a.drift().total_cmp(&b.drift())).context("nobody heard anybody")
 }
 
 fn delay(said: &Sound, heard: &Sound) -> Result<f64> {
