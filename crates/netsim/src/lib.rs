@@ -29,6 +29,7 @@
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 
+mod attachment;
 mod kind;
 mod lab;
 mod link;

@@ -150,3 +150,14 @@ impl Nat {
         }
     }
 }
+
+impl Udp {
+    /// Whether a datagram to this port gets out.
+    pub(crate) fn lets_out(self, port: u16) -> bool {
+        match self {
+            Self::Passes => true,
+            Self::Blocked => false,
+            Self::Only(open) => port == open,
+        }
+    }
+}

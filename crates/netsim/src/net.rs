@@ -7,7 +7,11 @@ use std::{
     time::Instant,
 };
 
-use crate::{Hairpin, Link, Nat, Rng, Udp, link::Lane, table::Table};
+use crate::{
+    Hairpin, Link, Nat, Rng, Udp,
+    attachment::{Attachment, Packet},
+    table::Table,
+};
 
 /// A host of a [`Net`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -102,24 +106,6 @@ struct Router {
     port: Attachment,
     v4: Table,
     v6: Table,
-}
-
-/// Where something is attached, and by what wire.
-struct Attachment {
-    segment: Segment,
-    addresses: Vec<IpAddr>,
-    link: Link,
-    cut: bool,
-    up: Lane,
-    down: Lane,
-}
-
-#[derive(Clone)]
-struct Packet {
-    from: SocketAddr,
-    to: SocketAddr,
-    payload: Vec<u8>,
-    ttl: u8,
 }
 
 enum Step {
@@ -433,58 +419,5 @@ impl Net {
 
     fn drop_packet(&mut self, why: DropReason) {
         *self.drops.entry(why).or_default() += 1;
-    }
-}
-
-impl Attachment {
-    fn new(segment: Segment, addresses: &[IpAddr]) -> Self {
-        let (up, down) = (Lane::default(), Lane::default());
-        Self { segment, addresses: addresses.to_vec(), link: Link::default(), cut: false, up, down }
-    }
-
-    fn owns(&self, segment: Segment, ip: IpAddr) -> bool {
-        self.segment == segment && self.addresses.contains(&ip)
-    }
-
-    fn pass_up(
-        &mut self,
-        packet: &Packet,
-        now: Instant,
-        rng: &mut Rng,
-    ) -> Result<(Instant, Option<Instant>), DropReason> {
-        if self.cut { Err(DropReason::Cut) } else { self.up.pass(&self.link, packet.ip_len(), now, rng) }
-    }
-
-    fn pass_down(
-        &mut self,
-        packet: &Packet,
-        now: Instant,
-        rng: &mut Rng,
-    ) -> Result<(Instant, Option<Instant>), DropReason> {
-        if self.cut { Err(DropReason::Cut) } else { self.down.pass(&self.link, packet.ip_len(), now, rng) }
-    }
-}
-
-impl Udp {
-    fn lets_out(self, port: u16) -> bool {
-        match self {
-            Self::Passes => true,
-            Self::Blocked => false,
-            Self::Only(open) => port == open,
-        }
-    }
-}
-
-impl Packet {
-    /// Takes routers off its time to live; false if it ends at one of them.
-    fn pass_routers(&mut self, count: u8) -> bool {
-        let passes = self.ttl > count;
-        self.ttl = self.ttl.saturating_sub(count);
-        passes
-    }
-
-    /// Length with UDP and IP headers.
-    fn ip_len(&self) -> usize {
-        self.payload.len() + if self.to.is_ipv4() { 28 } else { 48 }
     }
 }
