@@ -145,17 +145,18 @@ impl Mesh {
             self.send(tag, route.way, payload.clone(), None);
         }
         if route.is_none_or(|route| !route.way.is_direct()) {
-            self.try_directly(tag, payload);
+            self.try_directly(tag, payload, now);
         }
     }
 
     /// Keeps a packet of a session that is being made for the first direct path, and tries the likeliest address with the
     /// first one: our check has just opened it, and if the guess is right, this saves half a round trip.
-    fn try_directly(&mut self, tag: PeerTag, payload: Bytes) {
+    fn try_directly(&mut self, tag: PeerTag, payload: Bytes, now: Instant) {
         let Some(peer) = self.peers.get_mut(&tag).filter(|peer| !peer.secure) else { return };
         let is_first = peer.held.is_empty();
         peer.hold(payload.clone());
         if let Some(guess) = self.paths.best_guess(tag).filter(|_| is_first) {
+            self.paths.note_sent(tag, guess, now);
             self.send(tag, guess, payload, None);
         }
     }
