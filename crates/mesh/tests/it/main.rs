@@ -3,6 +3,7 @@
 mod calls;
 mod observe;
 mod relay;
+mod scenario;
 mod server;
 mod sweep;
 mod tunnel;

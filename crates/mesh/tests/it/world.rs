@@ -1,7 +1,7 @@
 //! A virtual internet with a rendezvous and members behind NATs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -36,6 +36,9 @@ pub(crate) struct Member {
     pub(crate) mesh: Mesh,
     pub(crate) told: Vec<(Instant, Event)>,
     pub(crate) started: Instant,
+    /// Packets to each address that has never answered.
+    to_the_silent: BTreeMap<SocketAddr, u32>,
+    heard: BTreeSet<SocketAddr>,
 }
 
 impl Member {
@@ -46,6 +49,23 @@ impl Member {
             }
             self.told.push((now, event));
         }
+    }
+
+    fn note_sent(&mut self, to: SocketAddr) {
+        if !self.heard.contains(&to) && to.ip() != server_addr().ip() {
+            *self.to_the_silent.entry(to).or_default() += 1;
+        }
+    }
+
+    fn note_heard(&mut self, from: SocketAddr) {
+        if self.heard.insert(from) {
+            self.to_the_silent.remove(&from);
+        }
+    }
+
+    /// The address that has got most without ever answering, the rendezvous aside, and how many packets.
+    pub(crate) fn most_to_the_silent(&self) -> Option<(SocketAddr, u32)> {
+        self.to_the_silent.iter().map(|(addr, count)| (*addr, *count)).max_by_key(|(_, count)| *count)
     }
 
     /// When the first event came that is so.
@@ -62,6 +82,7 @@ impl Stack for Node {
                 server.handle_datagram(port, from, payload, now);
             }
             Self::Member(member) => {
+                member.note_heard(from);
                 let at = if port == TUNNEL_PORT { mesh::TUNNEL } else { SocketId::MAIN };
                 member.mesh.handle_datagram(at, from, payload, now);
                 member.settle(now);
@@ -98,6 +119,7 @@ impl Stack for Node {
             Self::Member(member) => {
                 let out = member.mesh.poll_transmit(now)?;
                 member.settle(now);
+                member.note_sent(out.to);
                 let (port, to) = match out.socket {
                     mesh::TUNNEL => (TUNNEL_PORT, SocketAddr::new(out.to.ip(), TUNNEL_PORT)),
                     _ => (PORT, out.to),
@@ -163,13 +185,47 @@ impl World {
     }
 
     pub(crate) fn home_behind(&mut self, who: &'static str, nat: Nat) -> Segment {
-        self.homes += 1;
-        let outside: IpAddr = [203, 0, 113, self.homes].into();
-        let router = self.lab.net.add_router(Segment::INTERNET, &[outside], nat);
-        self.lab.net.set_uplink(router, self.link);
+        self.home_at(who, Segment::INTERNET, nat).inside()
+    }
+
+    /// The same, and that router may be behind another one.
+    pub(crate) fn home_at(&mut self, who: &'static str, at: Segment, nat: Nat) -> RouterId {
+        let router = self.router(at, nat);
         self.routers.insert(who, router);
         self.in_home(who, router.inside());
-        router.inside()
+        router
+    }
+
+    /// A router with a public or carrier address.
+    pub(crate) fn router(&mut self, at: Segment, nat: Nat) -> RouterId {
+        let outside = self.fresh_outside(at);
+        let router = self.lab.net.add_router(at, &[outside], nat);
+        self.lab.net.set_uplink(router, if at == Segment::INTERNET { self.link } else { Link::instant() });
+        router
+    }
+
+    /// Gives a router another outside address.
+    pub(crate) fn renumber(&mut self, router: RouterId) {
+        let outside = self.fresh_outside(self.lab.net.outside_of(router));
+        self.lab.net.renumber(router, outside);
+    }
+
+    fn fresh_outside(&mut self, at: Segment) -> IpAddr {
+        self.homes += 1;
+        if at == Segment::INTERNET { [203, 0, 113, self.homes].into() } else { [100, 64, 0, self.homes].into() }
+    }
+
+    /// Carries a person's computer to another home.
+    pub(crate) fn move_home(&mut self, who: &'static str, home: Segment) {
+        self.homes += 1;
+        self.lab.net.move_host(self.hosts[who], home, &[[192, 168, self.homes, 2].into()]);
+    }
+
+    /// What was sent to the silent until here does not count: the network is another one.
+    pub(crate) fn forget_silence(&mut self, who: &str) {
+        if let Some(Node::Member(member)) = self.lab.stack_mut(self.hosts[who]) {
+            member.to_the_silent.clear();
+        }
     }
 
     pub(crate) fn in_home(&mut self, who: &'static str, home: Segment) -> HostId {
@@ -243,7 +299,6 @@ impl World {
         let now = self.lab.now();
         self.starts += 1;
         let addresses = self.lab.net.addresses(host).to_vec();
-        let host_candidate = |ip: IpAddr| Candidate { addr: SocketAddr::new(ip, PORT), kind: CandidateKind::Host };
         let mut config = Config {
             identity: identity(who),
             channel: "lobby".into(),
@@ -251,7 +306,7 @@ impl World {
             server: server_addr(),
             server_key: None,
             secret: Secret::Open,
-            candidates: addresses.into_iter().map(host_candidate).collect(),
+            candidates: host_candidates(&addresses),
             run: RunId(u64::from(self.starts)),
             seed: [self.starts; 32].map(|byte| byte ^ (self.rng.next_u64() & 0xff) as u8),
             allow_loopback: false,
@@ -262,7 +317,13 @@ impl World {
             observe: None,
         };
         change(&mut config);
-        let member = Member { mesh: Mesh::new(config, now), told: Vec::new(), started: now };
+        let member = Member {
+            mesh: Mesh::new(config, now),
+            told: Vec::new(),
+            started: now,
+            to_the_silent: BTreeMap::new(),
+            heard: BTreeSet::new(),
+        };
         self.lab.install(host, Node::Member(Box::new(member)));
         self.lab.with(host, |node, now| node.handle_timeout(now));
     }
@@ -305,6 +366,12 @@ impl World {
                 .all(|(i, left)| people[i + 1..].iter().all(|right| Self::are_secure(lab, &hosts, left, right)))
         })
     }
+}
+
+/// What a member tells the others of its own addresses.
+pub(crate) fn host_candidates(addresses: &[IpAddr]) -> Vec<Candidate> {
+    let host = |ip: &IpAddr| Candidate { addr: SocketAddr::new(*ip, PORT), kind: CandidateKind::Host };
+    addresses.iter().map(host).collect()
 }
 
 pub(crate) fn server_addr() -> SocketAddr {
