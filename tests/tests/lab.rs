@@ -112,7 +112,7 @@ fn a_rebooted_router_maps_anew() {
     let before = seen();
     assert_eq!(before, seen());
 
-    lab.reboot("A", Duration::ZERO).unwrap();
+    lab.reboot("A").unwrap();
 
     assert_ne!(before, seen());
 }
@@ -151,7 +151,7 @@ fn a_router_that_is_down_for_a_while_passes_nothing_and_then_maps_anew() {
     let (server, host) = (bind(&lab, SERVER, at_server(7200)), bind(&lab, "A1", any(5100)));
 
     std::thread::scope(|scope| {
-        let rebooting = scope.spawn(|| lab.reboot("A", outage));
+        let rebooting = scope.spawn(|| lab.reboot_for("A", outage));
         let mut longest = Duration::ZERO;
         let mut last = Instant::now();
         while !rebooting.is_finished() {

@@ -4,7 +4,6 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::Path,
-    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -60,8 +59,8 @@ fn obey(lab: &mut Lab, line: &str) -> anyhow::Result<()> {
     let (name, rest) = rest.split_once(' ').unwrap_or((rest, ""));
     match (verb, rest) {
         ("wire", _) => lab.wire(name, &rest.parse()?),
-        ("reboot", "") => lab.reboot(name, Duration::ZERO),
-        ("reboot", outage) => lab.reboot(name, settings::duration(outage)?),
+        ("reboot", "") => lab.reboot(name),
+        ("reboot", outage) => lab.reboot_for(name, settings::duration(outage)?),
         ("renumber", "") => lab.renumber(name),
         ("roam", router) if !router.is_empty() => lab.roam(name, router),
         ("second", router) if !router.is_empty() => lab.second(name, router),

@@ -41,11 +41,19 @@ impl Lab {
         self.node(INET)?.feed("nft", &["-f", "-"], &self.losses.script(&self.plan))
     }
 
-    /// Makes a router forget its mappings, and lets nothing pass for so long.
+    /// Makes a router forget its mappings.
     ///
     /// # Errors
     /// If there is no such router, or the kernel refuses.
-    pub fn reboot(&self, router: &str, outage: Duration) -> anyhow::Result<()> {
+    pub fn reboot(&self, router: &str) -> anyhow::Result<()> {
+        self.reboot_for(router, Duration::ZERO)
+    }
+
+    /// The same with a router that lets nothing pass for so long.
+    ///
+    /// # Errors
+    /// As for [`Lab::reboot`].
+    pub fn reboot_for(&self, router: &str, outage: Duration) -> anyhow::Result<()> {
         let router = self.plan.of(router)?;
         let node = self.node(&router.site.name)?;
         // A flow that lives on between the two steps would teach the new rules its old mapping.
@@ -67,7 +75,7 @@ impl Lab {
         self.node(router)?.feed("ip", &["-batch", "-"], &format!("{}{}", old.address("del"), new.address("add")))?;
         self.plan.routers.insert(router.to_owned(), new);
         self.tell_the_core()?;
-        self.reboot(router, Duration::ZERO)
+        self.reboot(router)
     }
 
     /// Pulls the cable between a router and the network, or a host and its router, or puts it back.

@@ -26,10 +26,13 @@ impl Losses {
         let hops = netsim::CORE_HOPS;
         let mut rules = format!("ip ttl < {hops} drop\nip6 hoplimit < {hops} drop\n");
         for ((from, to), share) in &self.0 {
-            let often = format!("numgen random mod 10000 < {:.0} drop", share * 10_000.0);
+            let often = match *share < 1.0 {
+                true => format!("numgen random mod 10000 < {:.0}", share * 10_000.0),
+                false => String::new(),
+            };
             for (family, from, to) in pairs(&networks(plan, from), &networks(plan, to)) {
                 // Writing to a String can't fail.
-                let _ = writeln!(rules, "{family} saddr {from} {family} daddr {to} {often}");
+                let _ = writeln!(rules, "{family} saddr {from} {family} daddr {to} {often} drop");
             }
         }
         format!(
