@@ -66,6 +66,11 @@ impl Mesh {
         }
     }
 
+    /// Says something as the member that this member is.
+    pub(crate) fn say_to_introducer(&mut self, message: ToServer, now: Instant) {
+        self.ask_introducer(SELF, message, now);
+    }
+
     fn ask_introducer(&mut self, conn: ConnId, message: ToServer, now: Instant) {
         if let Some(introducer) = &mut self.introducer {
             introducer.registry.handle_message(conn, message, now);

@@ -39,6 +39,8 @@ pub struct Mesh {
     pub(crate) slot: Option<MemberSlot>,
     /// The right to use the rendezvous' relay, as long as there is one.
     pub(crate) relay: Option<RelayGrant>,
+    /// Whether the rendezvous has a card with other addresses than the member has.
+    pub(crate) card_is_stale: bool,
     pub(crate) peers: BTreeMap<PeerTag, Peer>,
     pub(crate) links: HashMap<LinkId, PeerTag>,
     pub(crate) next_tag: u32,
@@ -76,6 +78,7 @@ impl Mesh {
             detour: Detour::default(),
             slot: None,
             relay: None,
+            card_is_stale: false,
             peers: BTreeMap::new(),
             links: HashMap::new(),
             next_tag: 1,
@@ -166,6 +169,13 @@ impl Mesh {
         self.greet_server(now);
         self.detour_reconsiders(now);
         self.settle(now);
+    }
+
+    /// Tells everybody the member's own addresses anew; paths that work stay in use: an address has come or gone, such as
+    /// a port mapping.
+    pub fn offer(&mut self, candidates: Vec<Candidate>, now: Instant) {
+        self.config.candidates = candidates;
+        self.update_card(now);
     }
 
     pub(crate) fn card(&self) -> Card {

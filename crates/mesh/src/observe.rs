@@ -57,11 +57,21 @@ impl Mesh {
 
     /// Tells everybody what has changed about this member, without a doubt about the paths that there are.
     pub fn update_card(&mut self, now: Instant) {
-        if let (State::Joined { link }, Some(secret)) = (self.signalling, &self.secret) {
-            let card = ToServer::Card(secret.seal_card(&self.config.identity, &self.card()));
-            self.say(link, &card);
-        }
+        self.card_is_stale = true;
+        self.refresh_card(now);
         self.settle(now);
+    }
+
+    /// Replaces a stale card, once there is a rendezvous that has one.
+    pub(crate) fn refresh_card(&mut self, now: Instant) {
+        let Some(secret) = self.secret.as_ref().filter(|_| self.card_is_stale) else { return };
+        let card = ToServer::Card(secret.seal_card(&self.config.identity, &self.card()));
+        match self.signalling {
+            State::Joined { link } => self.say(link, &card),
+            State::Introducing if self.slot.is_some() => self.say_to_introducer(card, now),
+            _ => return,
+        }
+        self.card_is_stale = false;
     }
 
     /// Asks the rendezvous, unless it was asked already.

@@ -34,6 +34,7 @@ impl Mesh {
         let exporter = self.signals.export(link, signal::JOIN_EXPORTER, &self.key().0);
         let Some(join) = exporter.and_then(|exporter| self.join_request(&exporter)) else { return };
         self.signalling = State::Joining { link, until: now + CONNECT_TIMEOUT };
+        self.card_is_stale = false;
         self.say(link, &join);
     }
 
@@ -97,6 +98,8 @@ impl Mesh {
         self.retry.succeeded();
         self.detour_settles(now);
         self.slot = Some(joined.slot);
+        // What has changed since the join was asked for.
+        self.refresh_card(now);
         self.events.push_back(Event::Server(ServerEvent::Joined {
             observed: joined.observed,
             name: joined.name,
