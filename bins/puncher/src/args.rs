@@ -139,6 +139,9 @@ pub(crate) struct Member {
     /// A STUN server to ask what your router does, besides the rendezvous; may be given several times
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) stun: Vec<String>,
+    /// Do not ask the router to forward a port (PCP, NAT-PMP, UPnP)
+    #[arg(long)]
+    pub(crate) no_portmap: bool,
     /// Use loopback addresses as well, for calls inside one machine
     #[arg(long)]
     pub(crate) loopback: bool,

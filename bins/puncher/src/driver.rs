@@ -19,13 +19,14 @@ use crate::{
     held::Held,
     member::KnownServer,
     pins::Pins,
+    router::Router,
     socket::{self, Udp},
     tunnel::Tunnel,
 };
 
 const UDP: Token = Token(0);
 /// How often the interfaces are looked at.
-const INTERFACE_POLL: Duration = Duration::from_secs(2);
+pub(crate) const INTERFACE_POLL: Duration = Duration::from_secs(2);
 /// Datagrams taken from the socket before anything else gets its turn.
 const RECEIVE_BUDGET: usize = 64;
 const MAX_RECEIVED: usize = 2048;
@@ -47,6 +48,8 @@ pub(crate) struct Parts {
     pub(crate) name: String,
     pub(crate) advertised: Vec<Candidate>,
     pub(crate) with_loopback: bool,
+    /// Who is asked for a port mapping; nobody if that is not wanted, or would lead nowhere.
+    pub(crate) router: Option<Router>,
     pub(crate) ready: Option<edge::ready::Ready>,
 }
 
@@ -67,7 +70,11 @@ pub(crate) struct Driver {
     pub(crate) held: Held,
     ending: Option<anyhow::Result<Ending>>,
     interfaces_at: Instant,
-    interfaces: Vec<Candidate>,
+    pub(crate) interfaces: Vec<Candidate>,
+    /// When to look again which router there is.
+    pub(crate) router_at: Instant,
+    /// Why there is no router to ask, as told last.
+    pub(crate) no_router: Option<String>,
     /// Which program waits for the outcome of which text.
     pub(crate) senders: BTreeMap<MessageId, Token>,
     /// Programs whose texts are not read while peers are slow to take them.
@@ -92,6 +99,9 @@ impl Driver {
             ending: None,
             interfaces_at,
             interfaces,
+            // At once, but behind the first datagram to the rendezvous.
+            router_at: now,
+            no_router: None,
             senders: BTreeMap::new(),
             waiting: BTreeSet::new(),
             server,
@@ -118,8 +128,8 @@ impl Driver {
             self.watch_socket()?;
             let now = Instant::now();
             let tunnel_due = self.tunnel.as_ref().and_then(Tunnel::due);
-            let due =
-                self.parts.mesh.poll_timeout().into_iter().chain(tunnel_due).fold(self.interfaces_at, Instant::min);
+            let others = [self.parts.mesh.poll_timeout(), tunnel_due, self.router_due()];
+            let due = others.into_iter().flatten().fold(self.interfaces_at, Instant::min);
             match self.parts.poll.poll(&mut happened, Some(due.saturating_duration_since(now))) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(error).context("wait for events");
@@ -151,6 +161,7 @@ impl Driver {
             Agents::LISTENER => self.parts.agents.accept(self.parts.poll.registry()),
             Signals::TOKEN => self.handle_signals(),
             Tunnel::TOKEN => self.handle_tunnel(),
+            router if Router::is_mine(router) => self.handle_router(router),
             client => self.handle_client(client),
         }
     }
@@ -167,6 +178,7 @@ impl Driver {
             self.interfaces_at = now + INTERFACE_POLL;
             self.look_at_interfaces(now);
         }
+        self.handle_router_time(now);
     }
 
     fn look_at_interfaces(&mut self, now: Instant) {
@@ -175,7 +187,8 @@ impl Driver {
         if candidates != self.interfaces {
             tracing::info!("the interfaces have changed");
             self.interfaces.clone_from(&candidates);
-            self.parts.mesh.network_changed(candidates, now);
+            self.parts.mesh.network_changed(self.own_candidates(), now);
+            self.router_at = now;
         }
     }
 
@@ -258,6 +271,9 @@ impl Driver {
             if let Err(error) = self.parts.udp.send(transmit.to, &transmit.payload) {
                 tracing::debug!(to = %transmit.to, %error, "a goodbye was not sent");
             }
+        }
+        if let Some(router) = self.parts.router.take() {
+            router.close(now);
         }
         self.parts.agents.broadcast(&FromPuncher::Closing, self.parts.poll.registry(), |_, _| true);
         if let Some(program) = self.parts.program.take() {

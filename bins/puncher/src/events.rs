@@ -38,6 +38,8 @@ pub(crate) enum Line<'a> {
     },
     /// The session with a peer is secure, or no longer.
     Link { peer: &'a str, key: String, secure: bool, since_known_ms: Option<u64>, why: &'a str },
+    /// The router forwards a port to us, or there is none that does.
+    Portmap { addr: Option<SocketAddr>, protocol: Option<String>, lease_s: Option<u64>, why: &'a str },
     /// Somebody has left.
     Left { peer: &'a str, why: &'a str },
     /// Something went wrong that does not end the program.
@@ -106,6 +108,10 @@ impl Line<'_> {
             }
             Line::Link { peer, secure: true, .. } => format!("link {} secure", Remote(peer).show()),
             Line::Link { peer, why, .. } => format!("link {} broken ({})", Remote(peer).show(), Remote(why).show()),
+            Line::Portmap { addr: Some(addr), protocol, lease_s, .. } => {
+                format!("portmap {addr} {} {}s", protocol.as_deref().unwrap_or("-"), lease_s.unwrap_or_default())
+            }
+            Line::Portmap { why, .. } => format!("portmap - none ({})", Remote(why).show()),
             Line::Left { peer, why } => format!("left {} ({})", Remote(peer).show(), Remote(why).show()),
             Line::Error { text } => format!("error {}", Remote(text).show()),
         }
@@ -139,6 +145,18 @@ mod tests {
             since_known_ms: 41,
             why: "confirmed",
         }
+    }
+
+    fn portmap<'a>() -> Line<'a> {
+        let addr = "203.0.113.7:40112".parse().expect("an address");
+        Line::Portmap { addr: Some(addr), protocol: Some("nat-pmp".into()), lease_s: Some(3600), why: "" }
+    }
+
+    #[test]
+    fn a_portmap_line_says_where_or_why_not() {
+        assert_eq!(portmap().for_people(), "portmap 203.0.113.7:40112 nat-pmp 3600s");
+        let none = Line::Portmap { addr: None, protocol: None, lease_s: None, why: "pcp: no answer" };
+        assert_eq!(none.for_people(), "portmap - none (pcp: no answer)");
     }
 
     #[test]
@@ -186,6 +204,7 @@ mod tests {
             Line::Peer { peer: "alice", key: key() },
             path(),
             Line::Link { peer: "alice", key: key(), secure: true, since_known_ms: Some(60), why: "" },
+            portmap(),
             Line::Left { peer: "alice", why: "left" },
             Line::Error { text: "a text was refused".into() },
         ]

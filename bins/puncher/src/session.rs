@@ -22,6 +22,7 @@ use crate::{
     member::{self, KnownServer, SecretSource},
     pins::Pins,
     pipe,
+    router::Router,
     socket::{self, Udp},
 };
 
@@ -115,6 +116,10 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         key: key_text(&key),
     };
     events.emit(&first).context("write an event line").exit(Exit::Io)?;
+    // Inside one machine, and where the address is to be hidden, there is nobody to forward a port for.
+    let may_map = !(member.no_portmap || member.loopback || member.relay_only);
+    let seed = edge::random()?;
+    let router = may_map.then(|| Router::new(udp.local(), seed)).flatten();
     let parts = Parts {
         poll,
         udp,
@@ -130,6 +135,7 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         name,
         advertised,
         with_loopback: member.loopback,
+        router,
         ready: Some(ready),
     };
     Driver::new(parts, candidates, now).run()
