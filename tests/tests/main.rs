@@ -16,6 +16,7 @@ mod life;
 mod matrix;
 #[cfg(target_os = "linux")]
 mod nat;
+mod portmap;
 #[cfg(target_os = "linux")]
 mod strangers;
 
@@ -47,6 +48,12 @@ fn main() -> std::process::ExitCode {
     let calls = calls.into_iter().flatten().collect();
     let mut trials = trials(lab::tests(), no_lab.is_some());
     trials.extend(self::trials(calls, no_lab.is_some() || no_program.is_some()));
+    let no_miniupnpd = tests::lab::sandbox::tool("miniupnpd").err();
+    if let Some(hindrance) = &no_miniupnpd {
+        eprintln!("tests of port mappings are skipped: {hindrance:#}");
+    }
+    let hindrances = [&no_lab, &no_program, &no_miniupnpd];
+    trials.extend(self::trials(portmap::tests(), hindrances.into_iter().any(Option::is_some)));
     trials.retain(|trial| names.is_empty() || names.iter().any(|name| trial.name().contains(name)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -34,6 +34,19 @@ pub struct State {
     pub peers: BTreeMap<String, Peer>,
     /// The errors that it has told.
     pub errors: Vec<String>,
+    /// What it told of port mappings, the latest last.
+    pub portmaps: Vec<Portmap>,
+}
+
+/// A port mapping, or why there is none.
+#[derive(Clone, Debug)]
+pub struct Portmap {
+    /// The address that the router forwards.
+    pub addr: Option<SocketAddr>,
+    /// Who got it.
+    pub protocol: Option<String>,
+    /// Why there is none.
+    pub why: String,
 }
 
 /// What a puncher knows of a peer.
@@ -66,6 +79,8 @@ struct Event {
     secure: bool,
     connected: bool,
     text: String,
+    protocol: Option<String>,
+    why: String,
 }
 
 impl State {
@@ -92,6 +107,9 @@ impl State {
                 peer.since_known_ms = event.since_known_ms.unwrap_or_default();
             }
             "link" => self.peers.entry(peer.clone()).or_default().is_secure = event.secure,
+            "portmap" => {
+                self.portmaps.push(Portmap { addr: event.addr, protocol: event.protocol, why: event.why });
+            }
             "error" => self.errors.push(event.text),
             _ => {}
         }
@@ -159,6 +177,21 @@ impl Member {
     /// Waits until it has joined.
     pub fn until_joined(&mut self) {
         self.until("joining", |state| state.joins > 0);
+    }
+
+    /// Waits until a router forwards a port to it.
+    pub fn until_mapped(&mut self) -> (SocketAddr, String) {
+        let is_mapped = |portmap: &Portmap| portmap.addr.is_some();
+        let state = self.until("port mapping", |state| state.portmaps.last().is_some_and(is_mapped));
+        let last = state.portmaps.last().cloned().expect("there is one");
+        (last.addr.expect("an address"), last.protocol.unwrap_or_default())
+    }
+
+    /// Waits until it says that there is no port mapping; gives the reason.
+    pub fn until_unmapped(&mut self) -> String {
+        let is_none = |portmap: &Portmap| portmap.addr.is_none();
+        let state = self.until("word that there is no port mapping", |s| s.portmaps.last().is_some_and(is_none));
+        state.portmaps.last().map(|portmap| portmap.why.clone()).unwrap_or_default()
     }
 
     /// Waits for a secure session on a direct path; gives the peer's address.

@@ -3,9 +3,11 @@
 //! Everything here fails by panicking, with all that the program has said: it is for tests.
 
 mod member;
+mod miniupnpd;
 mod program;
 mod rendezvous;
 
-pub use member::{Member, Options, Peer, State};
+pub use member::{Member, Options, Peer, Portmap, State};
+pub use miniupnpd::{Miniupnpd, deafen};
 pub use program::{Home, Program, find};
 pub use rendezvous::Rendezvous;

@@ -56,6 +56,7 @@ pub fn tool(name: &str) -> anyhow::Result<PathBuf> {
         let package = match name {
             "ip" => "iproute2",
             "nft" => "nftables",
+            "miniupnpd" => "miniupnpd-nftables",
             other => other,
         };
         anyhow!("{name} is missing: install {package}")
