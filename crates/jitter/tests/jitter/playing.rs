@@ -70,6 +70,36 @@ fn the_buffer_costs_little_delay_and_little_sound() {
     }
 }
 
+/// Two wires that each delay by up to `jitter_ms`, and lose a share together.
+fn two_wires(seed: u64, loss: f64, jitter_ms: f64) -> impl Path {
+    let mut dice = Dice::new(seed);
+    move |_| (dice.share() >= loss).then(|| jitter_ms * (dice.share() + dice.share()))
+}
+
+#[test]
+fn ten_minutes_on_a_jittery_path_end_with_the_delay_they_began_with_but_for_one_block() {
+    const BLOCK_MS: f64 = 5.0;
+    for phase in 0..6 {
+        let mut call = Call::on(two_wires(phase + 1, 0.02, 20.0));
+        call.phase_ms = phase as f64 * BLOCK_MS / 8.0 + 0.3;
+        call.block = 240;
+        call.has_pauses = true;
+        let mut minutes = vec![Vec::new(); 10];
+        let stats = call.run(600.0, |heard| {
+            let delay = heard.delay_ms().filter(|_| heard.at_ms >= SETTLED_MS);
+            minutes[((heard.at_ms / 60_000.0) as usize).min(9)].extend(delay);
+        });
+        let medians = minutes.iter_mut().map(|minute| {
+            minute.sort_by(f64::total_cmp);
+            minute[minute.len() / 2]
+        });
+        let (least, most) = medians.fold((f64::MAX, f64::MIN), |(least, most), ms| (ms.min(least), ms.max(most)));
+        // Between two leads that cost the same it may step to and fro, for the target moves by a millisecond.
+        assert!(most - least <= BLOCK_MS + 0.1, "phase {phase}: {least} to {most} ms");
+        assert_eq!(stats.drift_ppm, 0.0, "phase {phase}: equal clocks");
+    }
+}
+
 #[test]
 fn sound_that_comes_in_time_is_played_as_it_was_decoded() {
     let mut next = None;
