@@ -240,24 +240,29 @@ impl Asker {
     }
 
     fn granted(&mut self, external: SocketAddrV4, lifetime_s: u32, now: Instant) -> Option<Outcome> {
-        let lease = Lease::new(external, Duration::from_secs(lifetime_s.into()), now);
-        let usable = address::check(*external.ip()).map_err(|why| why.to_string());
-        match (usable, lease) {
-            (Ok(()), Some(lease)) => {
-                self.lease = Some(lease);
-                if self.phase == Phase::Quiet {
-                    return None;
+        let is_asked = self.phase != Phase::Quiet;
+        let why =
+            match (address::check(*external.ip()), Lease::new(external, Duration::from_secs(lifetime_s.into()), now)) {
+                (Ok(()), Some(lease)) => {
+                    self.lease = Some(lease);
+                    if !is_asked {
+                        return None;
+                    }
+                    self.phase = Phase::Holding;
+                    return Some(Outcome::Granted(lease));
                 }
-                self.phase = Phase::Holding;
-                Some(Outcome::Granted(lease))
-            }
-            (usable, _) => {
-                self.outbox.push_back(self.map_request(Duration::ZERO));
-                self.lease = None;
-                let was_asked = self.phase != Phase::Quiet;
-                was_asked.then(|| self.fail(&usable.err().unwrap_or_else(|| TOO_SHORT.to_owned())))
-            }
+                (Err(why), _) => why.to_string(),
+                (Ok(()), None) => TOO_SHORT.to_owned(),
+            };
+        self.lease = None;
+        if !is_asked {
+            return None;
         }
+        // A lifetime of 0 says that it is deleted; to delete it again would go on for ever.
+        if lifetime_s != 0 {
+            self.outbox.push_back(self.map_request(Duration::ZERO));
+        }
+        Some(self.fail(&why))
     }
 
     fn refused(&mut self, why: &str) -> Option<Outcome> {

@@ -47,15 +47,19 @@
 
 mod address;
 mod asker;
+mod calls;
 mod epoch;
+mod event;
 mod http;
 mod lease;
 mod mapper;
 mod natpmp;
 mod pcp;
+mod reader;
 mod soap;
 mod ssdp;
 mod upnp;
 
+pub use event::{Event, Network, Protocol, Transmit};
 pub use http::Request;
-pub use mapper::{ANNOUNCE_PORT, Event, Mapper, Network, Protocol, Transmit};
+pub use mapper::{ANNOUNCE_PORT, Mapper};

@@ -112,7 +112,7 @@ pub(crate) enum DecodeError {
 
 /// Reads a response to a request with this nonce for this internal port.
 pub(crate) fn decode(bytes: &[u8], nonce: &Nonce, internal_port: u16) -> Result<Response, DecodeError> {
-    let whole = bytes.len() % 4 == 0 && (HEADER..=MAX_LEN).contains(&bytes.len());
+    let whole = bytes.len().is_multiple_of(4) && (HEADER..=MAX_LEN).contains(&bytes.len());
     let header = bytes.first_chunk::<HEADER>().filter(|_| whole).ok_or(DecodeError::Length(bytes.len()))?;
     let [_, opcode, _, code, l0, l1, l2, l3, e0, e1, e2, e3, ..] = *header;
     if opcode & RESPONSE == 0 {

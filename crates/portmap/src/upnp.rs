@@ -7,11 +7,11 @@ use std::{
 };
 
 use crate::{
-    address,
-    asker::{NO_ANSWER, Outcome, TOO_SHORT},
-    http::{Location, Reader, Request, Response},
-    lease::{LIFETIME, Lease},
-    soap::{self, Mapping, Service, XmlError},
+    asker::{NO_ANSWER, Outcome},
+    http::{Location, Request},
+    lease::Lease,
+    reader::Reader,
+    soap::Service,
     ssdp,
 };
 
@@ -19,17 +19,12 @@ use crate::{
 const SEARCH_GAPS: [Duration; 3] =
     [Duration::from_millis(500), Duration::from_millis(1000), Duration::from_millis(2000)];
 /// How long one exchange over HTTP may take.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the last one may take, when everybody waits for the end.
-pub(crate) const DELETE_TIMEOUT: Duration = Duration::from_millis(300);
-/// Other ports that are tried if the one wished for is somebody else's.
-const MAX_PORTS: u32 = 4;
-/// Error codes of WANIPConnection:1, section 2.4.16.
-const CONFLICT: u16 = 718;
-const ONLY_PERMANENT: u16 = 725;
+const DELETE_TIMEOUT: Duration = Duration::from_millis(300);
 
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Phase {
+pub(crate) enum Phase {
     Quiet,
     Searching { sent: usize, due: Instant },
     Describing(Location),
@@ -50,15 +45,15 @@ struct Exchange {
 #[derive(Debug)]
 pub(crate) struct Upnp {
     gateway: Ipv4Addr,
-    internal: SocketAddrV4,
+    pub(crate) internal: SocketAddrV4,
     /// Chooses other ports.
-    seed: u64,
-    phase: Phase,
+    pub(crate) seed: u64,
+    pub(crate) phase: Phase,
     /// The first is in use, the others come after it if it fails.
-    services: VecDeque<Service>,
-    lease: Option<Lease>,
+    pub(crate) services: VecDeque<Service>,
+    pub(crate) lease: Option<Lease>,
     /// Whether the renewal that is under way has searched anew already.
-    has_searched_anew: bool,
+    pub(crate) has_searched_anew: bool,
     exchange: Option<Exchange>,
     /// Why an answer to the search was not taken.
     refused: Option<String>,
@@ -120,9 +115,9 @@ impl Upnp {
         self.request.take()
     }
 
-    /// Whether more of an answer over HTTP is wanted.
+    /// Whether more of the answer to the last polled request is wanted; not while the next one waits.
     pub(crate) fn wants_stream(&self) -> bool {
-        self.exchange.is_some()
+        self.exchange.is_some() && self.request.is_none()
     }
 
     pub(crate) fn is_asking(&self) -> bool {
@@ -203,106 +198,8 @@ impl Upnp {
         self.step_failed(why, now)
     }
 
-    fn answered(&mut self, response: &Response, now: Instant) -> Option<Outcome> {
-        self.drop_exchange();
-        let result = match self.phase.clone() {
-            Phase::Describing(at) => self.described(response, &at, now),
-            Phase::Addressing => self.addressed(response, now),
-            Phase::Adding { external, lease_s, tries } => {
-                return self.added(response, external, (lease_s, tries), now);
-            }
-            Phase::Deleting => {
-                self.phase = Phase::Quiet;
-                if let Some(why) = soap::fault(&response.body) {
-                    tracing::debug!(%why, "The router did not delete the mapping");
-                }
-                Ok(())
-            }
-            Phase::Quiet | Phase::Searching { .. } | Phase::Holding => Ok(()),
-        };
-        result.err().and_then(|why| self.step_failed(&why, now))
-    }
-
-    fn described(&mut self, response: &Response, at: &Location, now: Instant) -> Result<(), String> {
-        if response.status != 200 {
-            return Err(crate::http::HttpError::Status(response.status).to_string());
-        }
-        self.services = soap::services(&response.body, at).map_err(|error| error.to_string())?.into();
-        self.ask_for_address(now);
-        Ok(())
-    }
-
-    fn ask_for_address(&mut self, now: Instant) {
-        let Some(service) = self.services.front() else { return };
-        let request = service.external_address();
-        self.phase = Phase::Addressing;
-        self.begin(request, EXCHANGE_TIMEOUT, now);
-    }
-
-    fn addressed(&mut self, response: &Response, now: Instant) -> Result<(), String> {
-        let ip = soap::argument(&response.body, "NewExternalIPAddress").map_err(|error| error.to_string())?;
-        address::check(ip).map_err(|why| why.to_string())?;
-        let port = self.lease.map_or(self.internal.port(), |lease| lease.external.port());
-        let lease_s = u32::try_from(LIFETIME.as_secs()).unwrap_or(u32::MAX);
-        self.add(SocketAddrV4::new(ip, port), lease_s, 0, now);
-        Ok(())
-    }
-
-    fn add(&mut self, external: SocketAddrV4, lease_s: u32, tries: u32, now: Instant) {
-        let Some(service) = self.services.front() else { return };
-        let request = service.add(&Mapping {
-            external_port: external.port(),
-            internal_port: self.internal.port(),
-            client: *self.internal.ip(),
-            lease_s,
-        });
-        self.phase = Phase::Adding { external, lease_s, tries };
-        self.begin(request, EXCHANGE_TIMEOUT, now);
-    }
-
-    fn added(
-        &mut self,
-        response: &Response,
-        external: SocketAddrV4,
-        (lease_s, tries): (u32, u32),
-        now: Instant,
-    ) -> Option<Outcome> {
-        let port = match self.services.front().is_some_and(Service::chooses_port) {
-            true => soap::argument(&response.body, "NewReservedPort"),
-            false => soap::fault(&response.body).map_or(Ok(external.port()), Err),
-        };
-        match port {
-            Err(XmlError::Fault(CONFLICT)) if tries < MAX_PORTS => {
-                let other = SocketAddrV4::new(*external.ip(), self.other_port());
-                self.add(other, lease_s, tries + 1, now);
-                None
-            }
-            Err(XmlError::Fault(ONLY_PERMANENT)) if lease_s != 0 => {
-                self.add(external, 0, tries, now);
-                None
-            }
-            Err(why) => self.step_failed(&why.to_string(), now),
-            Ok(0) => self.step_failed("the router mapped port 0", now),
-            Ok(port) => {
-                // One without an end is renewed like others: the router may have lost it.
-                let Some(lease) = Lease::new(SocketAddrV4::new(*external.ip(), port), LIFETIME, now) else {
-                    return self.step_failed(TOO_SHORT, now);
-                };
-                (self.lease, self.has_searched_anew) = (Some(lease), false);
-                self.phase = Phase::Holding;
-                Some(Outcome::Granted(lease))
-            }
-        }
-    }
-
-    /// A port above those that systems reserve; Knuth's MMIX generator is random enough to dodge a conflict.
-    fn other_port(&mut self) -> u16 {
-        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        1024 + u16::try_from((self.seed >> 33) % (65536 - 1024)).unwrap_or_default()
-    }
-
     /// What was tried did not work: another service of the router may, or, for a renewal, a search from the start.
-    fn step_failed(&mut self, why: &str, now: Instant) -> Option<Outcome> {
+    pub(crate) fn step_failed(&mut self, why: &str, now: Instant) -> Option<Outcome> {
         tracing::debug!(why, phase = ?self.phase, "A step of UPnP did not work");
         self.drop_exchange();
         if self.phase == Phase::Deleting {
@@ -329,12 +226,12 @@ impl Upnp {
         Outcome::Failed(why.to_owned())
     }
 
-    fn begin(&mut self, request: Request, timeout: Duration, now: Instant) {
+    pub(crate) fn begin(&mut self, request: Request, timeout: Duration, now: Instant) {
         self.exchange = Some(Exchange { reader: Reader::default(), until: now + timeout });
         self.request = Some(request);
     }
 
-    fn drop_exchange(&mut self) {
+    pub(crate) fn drop_exchange(&mut self) {
         (self.exchange, self.request) = (None, None);
     }
 }
