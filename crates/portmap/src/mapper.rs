@@ -64,6 +64,14 @@ impl Mapper {
         self.round = network.map(|network| Round::new(network, &self.seed, now));
     }
 
+    /// Asks for the mapping as if the router had lost it: this host was asleep, so nobody knows how long ago it was renewed.
+    pub fn renew(&mut self, now: Instant) {
+        if let Some(round) = &mut self.round {
+            round.last_reset = None;
+            round.ask_again(now);
+        }
+    }
+
     /// The mapped address, while there is one.
     pub fn mapped(&self) -> Option<SocketAddrV4> {
         Some(self.round.as_ref()?.holder?.1)
@@ -258,11 +266,11 @@ impl Round {
         self.pcp.is_asking() || self.natpmp.is_asking() || self.upnp.is_asking()
     }
 
-    /// The router has started anew: the mapping is asked for as if it were not there, and kept until the answer.
+    /// The router may have lost the mapping: it is asked for as if it were not there, and kept until the answer.
     fn ask_again(&mut self, now: Instant) {
         let is_early = self.last_reset.is_some_and(|last| now < last + RESET_GAP);
         let Some((protocol, _)) = self.holder.filter(|_| !is_early) else { return };
-        tracing::debug!(%protocol, "The router has started anew");
+        tracing::debug!(%protocol, "The router may have lost the mapping");
         self.last_reset = Some(now);
         match protocol {
             Protocol::Pcp | Protocol::NatPmp => self.asker(protocol).ask(now),

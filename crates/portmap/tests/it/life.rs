@@ -111,6 +111,21 @@ fn a_restart_of_the_router_that_is_announced_is_mended_at_once() {
 }
 
 #[test]
+fn after_a_sleep_the_mapping_is_made_again() {
+    for (name, setting) in EACH {
+        let mut home = Home::after(HOUR / 4, setting);
+        // The clock of the program stood still for longer than the lease.
+        home.router.mappings.clear();
+
+        home.mapper.renew(home.now);
+        home.run_for(MOMENT);
+
+        assert!(home.is_forwarded(), "{name}");
+        assert_eq!(home.told().len(), 1, "{name}: the address is the same");
+    }
+}
+
+#[test]
 fn announcements_that_are_forged_cost_a_packet_in_five_seconds() {
     let mut home = Home::after(HOUR / 4, |router| router.pcp = true);
     let before = home.sent.len();
