@@ -18,6 +18,8 @@ const MAX_PORTS: u32 = 4;
 const CONFLICT: u16 = 718;
 const ONLY_PERMANENT: u16 = 725;
 
+const NO_ADDRESS: &str = "the router names no address of its own: it has no connection, or is behind another NAT";
+
 impl Upnp {
     pub(crate) fn answered(&mut self, response: &Response, now: Instant) -> Option<Outcome> {
         self.drop_exchange();
@@ -56,7 +58,11 @@ impl Upnp {
     }
 
     fn addressed(&mut self, response: &Response, now: Instant) -> Result<(), String> {
-        let ip = soap::argument(&response.body, "NewExternalIPAddress").map_err(|error| error.to_string())?;
+        let ip = soap::argument(&response.body, "NewExternalIPAddress").map_err(|error| match error {
+            // What miniupnpd says behind a carrier, and others without a connection.
+            XmlError::Missing(_) => NO_ADDRESS.to_owned(),
+            error => error.to_string(),
+        })?;
         address::check(ip).map_err(|why| why.to_string())?;
         let port = self.lease.map_or(self.internal.port(), |lease| lease.external.port());
         let lease_s = u32::try_from(LIFETIME.as_secs()).unwrap_or(u32::MAX);

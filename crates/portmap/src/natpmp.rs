@@ -44,7 +44,7 @@ pub(crate) enum Response {
 pub(crate) enum Refused {
     #[error("the router does not allow it")]
     NotAuthorized,
-    #[error("the router has no connection")]
+    #[error("the router has no connection, or is behind another NAT")]
     NetworkFailure,
     #[error("the router has no mappings left")]
     NoResources,

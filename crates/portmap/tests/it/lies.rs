@@ -128,7 +128,9 @@ fn whatever_comes_over_http_is_refused_by_name() {
     let laughs = "<!DOCTYPE r [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;\">]><r>&b;</r>";
     let elsewhere = "<r><service><serviceType>urn:schemas-upnp-org:service:WANIPConnection:1</serviceType>\
         <controlURL>http://203.0.113.9/ctl</controlURL></service></r>";
-    let rows: [(Vec<u8>, &str); 8] = [
+    let no_address = elsewhere.replace("http://203.0.113.9/ctl", "/ctl") + "<!-- and no address -->";
+    let rows: [(Vec<u8>, &str); 9] = [
+        (http(200, &no_address), "names no address of its own"),
         (b"HTTP/1.1 302 X\r\nLocation: http://203.0.113.9/\r\n\r\n".to_vec(), "redirect"),
         (endless, "longer than"),
         (http(200, laughs), "can't be read"),
