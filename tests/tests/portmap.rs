@@ -21,6 +21,7 @@ pub(crate) fn tests() -> Tests {
         a_mapping_lets_a_symmetric_nat_reach_a_port_restricted_one,
         a_mapping_that_comes_late_is_told_to_those_who_are_there,
         a_restart_of_the_router_is_mended,
+        a_router_behind_a_carrier_has_nothing_to_offer,
         a_router_that_answers_garbage_does_no_harm,
         a_router_that_talks_without_end_does_no_harm,
         nobody_is_asked_who_is_not_to_be_asked,
@@ -105,6 +106,19 @@ fn a_restart_of_the_router_is_mended() {
     let lease = router.until_leases(1).remove(0);
     assert!(lease.starts_with(&format!("UDP:{}:", mapped.port())), "{lease}");
     assert_eq!(alice.state().portmaps.len(), 1, "the address is the same: {:?}", alice.state().portmaps);
+}
+
+fn a_router_behind_a_carrier_has_nothing_to_offer() {
+    let lab = start_lab("A=port:up=K B=port K=cgn");
+    let _rendezvous = Rendezvous::start(&lab);
+    let router = Miniupnpd::start(&lab, "A");
+    let mut alice = Member::join(&lab, "A1", "den", "alice");
+    let mut bob = Member::join(&lab, "B1", "den", "bob");
+
+    assert!(alice.until_unmapped().contains("behind another NAT"));
+    alice.until_direct("bob");
+    bob.until_direct("alice");
+    assert!(router.leases().is_empty());
 }
 
 /// A socket on a router, towards its LAN.

@@ -9,6 +9,8 @@ use crate::lab::{Lab, sandbox};
 
 /// What routes between all sites of a lab.
 const INET: &str = "inet";
+/// What addresses behind a carrier begin with (RFC 6598).
+const CARRIERS: u8 = 100;
 /// Longer than a mapping takes to come or go.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -23,9 +25,14 @@ pub struct Miniupnpd {
 
 impl Miniupnpd {
     /// Starts it on a router. It serves no address out of the ranges for documentation, of which labs are made, so the
-    /// router gets a second one: see [`Self::external`].
+    /// router gets a second one: see [`Self::external`]. Behind a carrier it has none to serve.
     pub fn start(lab: &Lab, router: &str) -> Self {
-        let [.., site] = lab.external(router).expect("a router").octets();
+        let [first, .., site] = lab.external(router).expect("a router").octets();
+        if first == CARRIERS {
+            let (home, external) = (Home::new(), Ipv4Addr::UNSPECIFIED);
+            let program = launch(lab, &home, (router, external), &[]);
+            return Self { home, router: router.to_owned(), external, program };
+        }
         let external = Ipv4Addr::new(11, 0, 0, site);
         let feed = |node: &str, text: String| lab.node(node).and_then(|node| node.feed("ip", &["-batch", "-"], &text));
         feed(router, format!("addr add {external}/32 dev wan\n")).expect("another address");
@@ -86,7 +93,8 @@ fn launch(lab: &Lab, home: &Home, (router, external): (&str, Ipv4Addr), options:
     lab.node(router).and_then(|node| node.feed("nft", &["-f", "-"], RULES)).expect("a place for its rules");
     let dir = home.path().display();
     let config = home.path().join("miniupnpd.conf");
-    fs::write(&config, format!("ext_ip={external}\nlease_file={dir}/leases\n{CONFIG}")).expect("a configuration");
+    let address = if external.is_unspecified() { String::new() } else { format!("ext_ip={external}\n") };
+    fs::write(&config, format!("{address}lease_file={dir}/leases\n{CONFIG}")).expect("a configuration");
     let path = sandbox::tool("miniupnpd").expect("miniupnpd");
     let mut command = home.own("natlab");
     command.args(["exec", router, "--"]).arg(path).arg("-d").arg("-f").arg(&config);
