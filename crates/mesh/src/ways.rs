@@ -175,7 +175,10 @@ impl Mesh {
             }
             punch::Event::Suspected { .. } | punch::Event::Doubtful { .. } => self.greet_server(now),
             punch::Event::Lost { peer, why } => self.path_missing(peer, true, why.to_string(), now),
-            punch::Event::Unreachable { peer, why, .. } => self.path_missing(peer, false, why.to_string(), now),
+            punch::Event::Unreachable { peer, why, .. } => {
+                let routers = self.why_not_direct(peer).map(|routers| format!(": {routers}")).unwrap_or_default();
+                self.path_missing(peer, false, format!("{why}{routers}"), now);
+            }
         }
     }
 

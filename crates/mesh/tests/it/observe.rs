@@ -50,10 +50,14 @@ fn the_router_is_known_one_round_trip_after_the_start_and_more_of_it_later() {
 #[test]
 fn members_can_say_why_there_is_no_direct_path() {
     let mut world = pair(Kind::Symmetric, Kind::Symmetric);
-    world.lab.run_for(Duration::from_secs(3));
+    world.lab.run_for(Duration::from_secs(5));
 
+    const WHY: &str = "both routers choose a random port for every destination";
     for who in ["alice", "bob"] {
-        assert_eq!(why(&world, who), Some("both routers choose a random port for every destination"));
+        assert_eq!(why(&world, who), Some(WHY));
+        let told = &world.member(who).told;
+        let says = |event: &Event| matches!(event, Event::Path { why, .. } if why.ends_with(WHY));
+        assert!(told.iter().any(|(_, event)| says(event)), "{told:?}");
     }
 }
 
