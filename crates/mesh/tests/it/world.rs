@@ -8,7 +8,7 @@ use std::{
 
 use identity::Identity;
 use mesh::{Config, Event, Mesh, Secret, ServerEvent, SocketId};
-use netsim::{HostId, Kind, Lab, Link, Nat, Outgoing, Rng, RouterId, Segment, Stack};
+use netsim::{HostId, Kind, Lab, Link, Nat, Outgoing, Rng, RouterId, Segment, Stack, TTL};
 use wire::{
     RunId,
     datagram::{Protocol, protocol},
@@ -105,16 +105,21 @@ impl Stack for Node {
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
+        self.poll_packet(now).map(|(out, _)| out)
+    }
+
+    fn poll_packet(&mut self, now: Instant) -> Option<(Outgoing, u8)> {
         match self {
             Self::Server(server) => {
                 if let Some(answer) = server.answers.pop_front() {
-                    return Some(answer);
+                    return Some((answer, TTL));
                 }
                 if let Some((to, payload)) = server.frames.pop_front() {
-                    return Some(Outgoing { port: server.port_to(to), to, payload });
+                    return Some((Outgoing { port: server.port_to(to), to, payload }, TTL));
                 }
                 let out = server.endpoint.poll_transmit(now)?;
-                Some(Outgoing { port: server.port_to(out.to), to: out.to, payload: out.payload.to_vec() })
+                let (port, payload) = (server.port_to(out.to), out.payload.to_vec());
+                Some((Outgoing { port, to: out.to, payload }, TTL))
             }
             Self::Member(member) => {
                 let out = member.mesh.poll_transmit(now)?;
@@ -124,7 +129,7 @@ impl Stack for Node {
                     mesh::TUNNEL => (TUNNEL_PORT, SocketAddr::new(out.to.ip(), TUNNEL_PORT)),
                     _ => (PORT, out.to),
                 };
-                Some(Outgoing { port, to, payload: out.payload.to_vec() })
+                Some((Outgoing { port, to, payload: out.payload.to_vec() }, out.ttl.unwrap_or(TTL)))
             }
         }
     }

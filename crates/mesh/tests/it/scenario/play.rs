@@ -241,14 +241,14 @@ impl<'a> Play<'a> {
         let pairs = self.present.iter().enumerate();
         let pairs = pairs.flat_map(|(n, a)| self.present[n + 1..].iter().map(move |b| (*a, *b)));
         match self.script.ends_without_server() {
-            true => pairs.filter(|(a, b)| self.are_connected(a, b) && !self.is_disturbed()).collect(),
+            true => pairs.filter(|(a, b)| self.needs_no_server(a, b)).collect(),
             false => pairs.filter(|(a, b)| self.can_connect(a, b)).collect(),
         }
     }
 
-    /// Whether something has happened that a pair can't mend without a rendezvous.
-    fn is_disturbed(&self) -> bool {
-        !self.cut.is_empty()
+    /// Whether a pair's path goes through nobody, and will stay.
+    fn needs_no_server(&self, a: Who, b: Who) -> bool {
+        self.can_be_direct(a, b) && self.are_connected(a, b) && self.cut.is_empty()
     }
 
     fn can_connect(&self, a: Who, b: Who) -> bool {
