@@ -20,6 +20,7 @@ pub mod prove;
 mod rules;
 pub mod sandbox;
 mod settings;
+mod sockets;
 mod spec;
 mod sys;
 mod wire;

@@ -5,19 +5,21 @@
 use std::{
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
 
-use socket2::{Domain, Socket, Type};
-
-pub use super::conduct::{Conduct, HEAD, expected_v6};
-use super::{Lab, Mapping, Nat, SERVER, SERVER_V4, SERVER_V6, V6};
+use super::{
+    Lab, Mapping, Nat, SERVER, SERVER_V4, SERVER_V6, V6,
+    sockets::{PATIENCE, receive, socket},
+};
+pub use super::{
+    conduct::{Conduct, HEAD, expected_v6},
+    sockets::one_way_times,
+};
 
 const SERVER_PORTS: [u16; 2] = [7001, 7002];
-/// A packet that is due is there long before.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// What a silent wire costs each time: only a router that lets nothing pass is told by waiting.
 const BLOCKED: Duration = Duration::from_millis(300);
 
@@ -257,40 +259,6 @@ impl<'a> Prober<'a> {
     }
 }
 
-/// How late a wire's packets are: sends one per millisecond from a host to the server, and gives the sorted times.
-///
-/// # Errors
-/// If sockets fail.
-pub fn one_way_times(lab: &Lab, host: &str, packets: u32) -> anyhow::Result<Vec<Duration>> {
-    let from = socket(lab, host, (Ipv4Addr::UNSPECIFIED, 0).into())?;
-    let to = socket(lab, SERVER, (SERVER_V4[0], 7100).into())?;
-    let address = to.local_addr().context("ask for an address")?;
-    let start = Instant::now();
-    std::thread::scope(|scope| {
-        let receiver = scope.spawn(move || {
-            let mut times = Vec::new();
-            let mut patience = PATIENCE;
-            while let Some((text, _)) = receive(&to, patience)? {
-                let sent = Duration::from_nanos(text.parse().context("a time")?);
-                times.push(start.elapsed().saturating_sub(sent));
-                patience = Duration::from_millis(500);
-                if times.len() == packets as usize {
-                    break;
-                }
-            }
-            times.sort();
-            Ok(times)
-        });
-        for n in 0..packets {
-            let due = Duration::from_millis(n.into());
-            std::thread::sleep(due.saturating_sub(start.elapsed()));
-            let now = start.elapsed().as_nanos();
-            from.send_to(now.to_string().as_bytes(), address).context("send to the server")?;
-        }
-        receiver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
 /// How the external ports of one inside port are given, as they were seen one after the other.
 fn port_words(inside: u16, seen: [u16; 4], kind: &str) -> String {
     let steps: Vec<_> = seen.windows(2).map(|two| i32::from(two[1]) - i32::from(two[0])).collect();
@@ -303,27 +271,6 @@ fn port_words(inside: u16, seen: [u16; 4], kind: &str) -> String {
         "block".into()
     } else {
         "random".into()
-    }
-}
-
-fn socket(lab: &Lab, node: &str, address: SocketAddr) -> anyhow::Result<UdpSocket> {
-    let bind = || {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
-        // A port is free again only when no other thread is about to start a program, which holds it for a moment.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        Ok::<_, std::io::Error>(socket.into())
-    };
-    lab.node(node)?.within(|| bind().with_context(|| format!("bind {address} in {node}")))
-}
-
-fn receive(socket: &UdpSocket, patience: Duration) -> anyhow::Result<Option<(String, SocketAddr)>> {
-    socket.set_read_timeout(Some(patience)).context("set a timeout")?;
-    let mut buffer = [0; 64];
-    match socket.recv_from(&mut buffer) {
-        Ok((len, from)) => Ok(Some((String::from_utf8_lossy(&buffer[..len]).into_owned(), from))),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error).context("receive"),
     }
 }
 
