@@ -1,6 +1,6 @@
 //! One channel and its seats.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use wire::{
     IdentityKey, MemberSlot,
@@ -8,7 +8,7 @@ use wire::{
 };
 
 use crate::{
-    core::ConnId,
+    core::{ConnId, Origin},
     name::{ChannelName, Face, MemberName},
 };
 
@@ -67,8 +67,9 @@ pub(crate) struct Seat {
     pub(crate) conn: ConnId,
     pub(crate) key: IdentityKey,
     pub(crate) name: MemberName,
-    /// Where the others may find the member; `None` if it hides.
-    pub(crate) observed: Option<SocketAddr>,
+    pub(crate) origin: Origin,
+    /// Whether the others are not to be told where the member is.
+    pub(crate) hidden: bool,
     pub(crate) card: Vec<u8>,
     pub(crate) since: Instant,
     faces: [Face; 2],
@@ -79,12 +80,13 @@ impl Seat {
         conn: ConnId,
         key: IdentityKey,
         name: MemberName,
-        observed: Option<SocketAddr>,
+        origin: Origin,
+        hidden: bool,
         card: Vec<u8>,
         since: Instant,
     ) -> Self {
         let faces = name.faces();
-        Self { conn, key, name, observed, card, since, faces }
+        Self { conn, key, name, origin, hidden, card, since, faces }
     }
 
     pub(crate) fn member(&self, slot: MemberSlot) -> Member {
@@ -92,7 +94,7 @@ impl Seat {
             slot,
             name: self.name.as_str().to_owned(),
             key: self.key,
-            observed: self.observed.into_iter().collect(),
+            observed: if self.hidden { Vec::new() } else { self.origin.observed() },
             card: self.card.clone(),
         }
     }

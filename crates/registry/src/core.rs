@@ -26,6 +26,47 @@ use crate::{
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ConnId(pub u64);
 
+/// Where a session comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// Datagrams from this address, which the session layer has validated.
+    Datagrams(SocketAddr),
+    /// A tunnel that this address has opened; datagrams sent there would reach nobody, so no other member is told of it.
+    Tunnel(SocketAddr),
+}
+
+impl Origin {
+    /// Whom the session itself is told that it is, and whose limits it is under.
+    pub fn address(self) -> SocketAddr {
+        match self {
+            Self::Datagrams(addr) | Self::Tunnel(addr) => addr,
+        }
+    }
+
+    /// Members of an IPv4 network know nothing of the mapped address that a dual-stack socket shows.
+    fn canonical(self) -> Self {
+        let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        match self {
+            Self::Datagrams(addr) => Self::Datagrams(canonical(addr)),
+            Self::Tunnel(addr) => Self::Tunnel(canonical(addr)),
+        }
+    }
+
+    /// What the other members are told.
+    pub(crate) fn observed(self) -> Vec<SocketAddr> {
+        match self {
+            Self::Datagrams(addr) => vec![addr],
+            Self::Tunnel(_) => Vec::new(),
+        }
+    }
+}
+
+impl From<SocketAddr> for Origin {
+    fn from(addr: SocketAddr) -> Self {
+        Self::Datagrams(addr)
+    }
+}
+
 /// What a registry is set up with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -214,7 +255,7 @@ pub struct Registry {
 #[derive(Debug)]
 struct Session {
     key: IdentityKey,
-    observed: SocketAddr,
+    origin: Origin,
     exporter: [u8; 32],
     network: Prefix,
     phase: Phase,

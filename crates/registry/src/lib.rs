@@ -13,7 +13,7 @@
 //! gone with the last. The caller stores records; this core only knows those that it was given.
 //!
 //! ```
-//! use registry::{Config, ConnId, Limits, Output, Registry};
+//! use registry::{Config, ConnId, Limits, Origin, Output, Registry};
 //! use wire::{IdentityKey, VERSION, signal::{Join, ToMember, ToServer}};
 //!
 //! # let now = std::time::Instant::now();
@@ -38,6 +38,6 @@ mod limit;
 mod name;
 
 pub use channel::{ChannelInfo, ChannelRecord, MemberInfo};
-pub use core::{CloseWhy, Config, ConnId, CreateError, Event, Limits, Output, Registry, What};
+pub use core::{CloseWhy, Config, ConnId, CreateError, Event, Limits, Origin, Output, Registry, What};
 pub use limit::{Bucket, Prefix, Rate, RateTable};
 pub use name::{ChannelName, MemberName, NameError, plain_line};

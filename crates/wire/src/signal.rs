@@ -79,7 +79,7 @@ pub struct Joined {
     pub slot: MemberSlot,
     /// The receiver's name as the others see it (normalised).
     pub name: String,
-    /// Where the rendezvous sees the receiver.
+    /// Where the rendezvous sees the receiver; behind a tunnel, where its TCP connection comes from.
     pub observed: SocketAddr,
     /// What kind of channel it is.
     pub kind: ChannelKind,
@@ -105,7 +105,8 @@ pub struct Member {
     pub name: String,
     /// Its key, which it proved to the rendezvous.
     pub key: IdentityKey,
-    /// Where the rendezvous saw it: addresses that it has validated, and no others; none of a member that hides.
+    /// Where the rendezvous saw it: addresses that it has validated, and no others; none of one that hides or is behind a
+    /// tunnel.
     pub observed: Vec<SocketAddr>,
     /// Its [`Card`], sealed; the rendezvous can't read it.
     #[serde(with = "serde_bytes")]

@@ -25,8 +25,7 @@ impl Registry {
         let name = MemberName::parse(&join.name).map_err(|error| Refusal::BadName(error.to_string()))?;
         let Some(session) = self.sessions.get(&conn) else { return Ok(()) };
         let key = session.key;
-        let observed = (!join.hidden).then_some(session.observed);
-        let seat = Seat::new(conn, key, name, observed, join.card, now);
+        let seat = Seat::new(conn, key, name, session.origin, join.hidden, join.card, now);
         self.admit(conn, &channel, join.proof.as_ref(), now)?;
         self.check_room(&channel, &seat)?;
 
@@ -113,7 +112,7 @@ impl Registry {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.phase = Phase::Seated(name.clone(), slot);
         session.deadline = now + presence;
-        let observed = session.observed;
+        let observed = session.origin.address();
         self.tell_others(name, slot, ToMember::MemberJoined);
         self.outputs.push_back(Output::Seated { conn, channel: name.clone(), slot });
         self.send(conn, ToMember::Joined(Joined { slot, name: called.clone(), observed, kind, roster, relay: None }));

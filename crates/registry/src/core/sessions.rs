@@ -2,7 +2,6 @@
 
 use std::{
     cmp::Reverse,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -11,37 +10,38 @@ use wire::{
     signal::{LeaveReason, MAX_CARD, Refusal, ToMember, ToServer},
 };
 
-use super::{CloseWhy, ConnId, Output, Phase, Registry, Session};
+use super::{CloseWhy, ConnId, Origin, Output, Phase, Registry, Session};
 use crate::limit::{Bucket, Prefix};
 
 /// How long a member has to read its last message and close, before we do.
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Registry {
-    /// A session is up: its key is proved and its address validated. `exporter` is the session's
+    /// A session is up: its key is proved and its address validated, or it came through a tunnel. `exporter` is the session's
     /// [`JOIN_EXPORTER`](wire::signal::JOIN_EXPORTER) value.
     pub fn handle_connected(
         &mut self,
         conn: ConnId,
         key: IdentityKey,
-        observed: SocketAddr,
+        origin: impl Into<Origin>,
         exporter: [u8; 32],
         now: Instant,
     ) {
-        let observed = canonical(observed);
-        let network = Prefix::network(observed.ip());
+        let origin = origin.into().canonical();
+        let from = origin.address().ip();
+        let network = Prefix::network(from);
         let limits = &self.config.limits;
         let from_there = self.networks.get(&network).copied().unwrap_or(0);
         if self.closing {
             return self.outputs.push_back(Output::Close { conn, why: CloseWhy::Closing });
         }
-        let is_limited = limits.limit_loopback || !observed.ip().is_loopback();
+        let is_limited = limits.limit_loopback || !from.is_loopback();
         if self.sessions.len() >= limits.sessions || is_limited && from_there >= limits.sessions_per_network {
             return self.outputs.push_back(Output::Close { conn, why: CloseWhy::Full });
         }
         let deadline = now + limits.join_within;
         let messages = Bucket::full(now);
-        let session = Session { key, observed, exporter, network, phase: Phase::Waiting, deadline, messages };
+        let session = Session { key, origin, exporter, network, phase: Phase::Waiting, deadline, messages };
         self.sessions.insert(conn, session);
         self.networks.insert(network, from_there + 1);
         self.deadlines.push(Reverse((deadline, conn)));
@@ -95,18 +95,18 @@ impl Registry {
         }
     }
 
-    /// A session goes on from another, validated, address.
-    pub fn handle_moved(&mut self, conn: ConnId, observed: SocketAddr, now: Instant) {
+    /// A session goes on from another, validated, address, or through a tunnel.
+    pub fn handle_moved(&mut self, conn: ConnId, origin: impl Into<Origin>, now: Instant) {
         self.handle_alive(conn, now);
-        let observed = canonical(observed);
+        let origin = origin.into().canonical();
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        if session.observed == observed {
+        if session.origin == origin {
             return;
         }
-        session.observed = observed;
+        session.origin = origin;
         if let Phase::Seated(channel, slot) = session.phase.clone() {
-            self.send(conn, ToMember::Observed(observed));
-            self.change(&channel, slot, |seat| seat.observed = seat.observed.map(|_| observed));
+            self.send(conn, ToMember::Observed(origin.address()));
+            self.change(&channel, slot, |seat| seat.origin = origin);
         }
     }
 
@@ -179,9 +179,4 @@ impl Registry {
             }
         }
     }
-}
-
-/// Members of an IPv4 network know nothing of the mapped address that a dual-stack socket shows.
-fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }

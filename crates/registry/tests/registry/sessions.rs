@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use identity::ChannelSecret;
-use registry::{CloseWhy, ConnId, Limits, Output};
+use registry::{CloseWhy, ConnId, Limits, Origin, Output};
 use wire::{
     MemberSlot,
     signal::{ChannelKind, Join, LeaveReason, Refusal, Signature, ToMember, ToServer},
@@ -72,9 +72,30 @@ fn a_roster_tells_name_key_address_and_card_of_everybody_else() {
 #[test]
 fn an_ipv4_mapped_address_is_told_as_ipv4() {
     let mut server = Server::new();
-    let mapped = "[::ffff:203.0.113.1]:4000".parse().unwrap();
+    let mapped: std::net::SocketAddr = "[::ffff:203.0.113.1]:4000".parse().unwrap();
     server.registry.handle_connected(ConnId(1), identity(1).key(), mapped, exporter(1), server.now);
     assert_eq!(joined(&server.join(1, "lobby", "alice")).observed, address(1));
+}
+
+#[test]
+fn a_member_behind_a_tunnel_is_told_where_it_comes_from_and_nobody_else_is() {
+    let mut server = Server::new();
+    server.seat(1, "lobby", "alice");
+    let tunnel = |conn| Origin::Tunnel(address(conn));
+    server.registry.handle_connected(ConnId(2), identity(2).key(), tunnel(2), exporter(2), server.now);
+    let outputs = server.join(2, "lobby", "bob");
+    assert_eq!(joined(&outputs).observed, address(2));
+    let Output::Send { conn: ConnId(1), message: ToMember::MemberJoined(bob) } = &outputs[0] else {
+        panic!("{outputs:?}")
+    };
+    assert_eq!(bob.observed, []);
+
+    server.registry.handle_moved(ConnId(2), address(2), server.now);
+    let outputs = server.outputs();
+    let Output::Send { conn: ConnId(1), message: ToMember::MemberChanged(bob) } = &outputs[1] else {
+        panic!("{outputs:?}")
+    };
+    assert_eq!(bob.observed, [address(2)], "once it comes by datagrams");
 }
 
 #[test]
@@ -288,7 +309,7 @@ fn a_change_of_card_or_address_is_told_to_the_others() {
     };
     assert_eq!(bob.card, [7, 7]);
 
-    let moved = "198.51.100.9:1".parse().unwrap();
+    let moved: std::net::SocketAddr = "198.51.100.9:1".parse().unwrap();
     server.registry.handle_moved(ConnId(2), moved, server.now);
     let outputs = server.outputs();
     assert_eq!(outputs[0], sent(2, ToMember::Observed(moved)));
