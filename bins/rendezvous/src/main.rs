@@ -13,6 +13,7 @@ mod routes;
 mod serve;
 mod stop;
 mod store;
+mod tunnel;
 mod udp;
 
 use std::process::ExitCode;

@@ -30,6 +30,7 @@ use crate::{
     observe::Observers,
     stop,
     store::{Keeper, Store},
+    tunnel,
     udp::{Cores, Driver},
 };
 
@@ -75,14 +76,16 @@ async fn serve(
     let endpoint = Endpoint::new(config, Instant::now());
     let seed_of_relay = edge::random()?;
     let relay = args.relay.limits(args.limit_loopback).map(|limits| Relay::new(limits, seed_of_relay, Instant::now()));
+    let (entrance, tunnels) = tunnel::channel();
     let cores = Cores { endpoint, registry, relay };
-    let driver = Driver::new(udp, cores, Arc::clone(&feed), asks, Arc::clone(&observers));
+    let driver = Driver::new(udp, tunnels, cores, Arc::clone(&feed), asks, Arc::clone(&observers));
     let gate = GateConfig { limit_loopback: args.limit_loopback, new_channels: args.new_channels, seed: seed()? };
     let server = ServerInfo { key: identity.key(), udp_port: udp_at.port(), adhoc: !args.no_adhoc };
     let app = Arc::new(App {
         directory,
         keeper: Keeper::new(store),
         feed,
+        entrance,
         gate: Gate::new(&gate, Instant::now()),
         server,
         form_key: edge::random()?,

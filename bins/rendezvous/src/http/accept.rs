@@ -69,13 +69,14 @@ async fn connection(stream: TcpStream, from: SocketAddr, app: Arc<App>, ticket: 
     let mut stop = app.stop.clone();
     let service = service_fn(move |request| {
         let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(router::answer(request, from.ip(), app).await) }
+        async move { Ok::<_, Infallible>(router::answer(request, from, app).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_IN_TIME)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

@@ -13,6 +13,9 @@ use super::problem::Problem;
 
 const MAX_CONNECTIONS: usize = 4096;
 const MAX_CONNECTIONS_PER_NETWORK: usize = 64;
+/// Tunnels, which are connections no more.
+const MAX_TUNNELS: usize = 1024;
+const MAX_TUNNELS_PER_NETWORK: usize = 32;
 const PER_SUBSCRIBER: Rate = Rate::per_second(20, 40);
 const PER_NETWORK: Rate = Rate::per_second(200, 400);
 
@@ -30,6 +33,7 @@ pub(crate) struct GateConfig {
 pub(crate) struct Gate {
     limit_loopback: bool,
     connections: Arc<Mutex<Connections>>,
+    tunnels: Arc<Mutex<Connections>>,
     requests: Mutex<[RateTable; 2]>,
     creates: Mutex<RateTable>,
 }
@@ -52,6 +56,7 @@ impl Gate {
         Self {
             limit_loopback: config.limit_loopback,
             connections: Arc::default(),
+            tunnels: Arc::default(),
             requests: Mutex::new([table(PER_SUBSCRIBER), table(PER_NETWORK)]),
             creates: Mutex::new(table(Rate::per_day(config.new_channels))),
         }
@@ -59,20 +64,29 @@ impl Gate {
 
     /// Whether one more connection may be.
     pub(super) fn connect(&self, from: IpAddr) -> Option<Ticket> {
+        self.count(&self.connections, from, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_NETWORK)
+    }
+
+    /// Whether one more tunnel may be.
+    pub(super) fn tunnel(&self, from: IpAddr) -> Option<Ticket> {
+        self.count(&self.tunnels, from, MAX_TUNNELS, MAX_TUNNELS_PER_NETWORK)
+    }
+
+    fn count(&self, all: &Arc<Mutex<Connections>>, from: IpAddr, most: usize, per_network: usize) -> Option<Ticket> {
         let network = self.limits(from).then(|| Prefix::network(from));
-        let mut connections = lock(&self.connections);
-        if connections.all >= MAX_CONNECTIONS {
+        let mut connections = lock(all);
+        if connections.all >= most {
             return None;
         }
         if let Some(network) = network {
             let count = connections.by_network.entry(network).or_default();
-            if *count >= MAX_CONNECTIONS_PER_NETWORK {
+            if *count >= per_network {
                 return None;
             }
             *count += 1;
         }
         connections.all += 1;
-        Some(Ticket { connections: Arc::clone(&self.connections), network })
+        Some(Ticket { connections: Arc::clone(all), network })
     }
 
     /// Whether one more request may be.
@@ -133,6 +147,16 @@ mod tests {
         assert!(gate.connect(ip("198.51.100.1")).is_some());
         tickets.pop();
         assert!(gate.connect(ip("192.0.2.200")).is_some());
+    }
+
+    #[test]
+    fn a_network_has_its_share_of_tunnels_besides_its_connections() {
+        let gate = gate(false);
+        let connections: Vec<_> = (0..100).map_while(|_| gate.connect(ip("192.0.2.1"))).collect();
+        let tunnels: Vec<_> = (0..100).map_while(|_| gate.tunnel(ip("192.0.2.1"))).collect();
+        assert_eq!((connections.len(), tunnels.len()), (MAX_CONNECTIONS_PER_NETWORK, MAX_TUNNELS_PER_NETWORK));
+        drop(tunnels);
+        assert!(gate.tunnel(ip("192.0.2.1")).is_some());
     }
 
     #[test]

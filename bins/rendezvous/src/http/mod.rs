@@ -9,6 +9,7 @@ mod page;
 mod problem;
 mod router;
 mod sse;
+mod websocket;
 
 use std::sync::Arc;
 
@@ -17,13 +18,14 @@ use wire::IdentityKey;
 pub(crate) use accept::serve;
 pub(crate) use limits::{Gate, GateConfig};
 
-use crate::{directory::Directory, feed::Feed, stop::Stop, store::Keeper};
+use crate::{directory::Directory, feed::Feed, stop::Stop, store::Keeper, tunnel::Entrance};
 
 /// What every request may use.
 pub(crate) struct App {
     pub(crate) directory: Directory,
     pub(crate) keeper: Keeper,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) entrance: Entrance,
     pub(crate) gate: Gate,
     pub(crate) server: ServerInfo,
     /// Signs the tokens of forms.

@@ -65,7 +65,7 @@ impl Problem {
         self.with(CONNECTION, HeaderValue::from_static("close"))
     }
 
-    fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }

@@ -1,7 +1,7 @@
 //! From a request to an answer: which route, whether it may, and the headers that every answer has.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,10 +10,11 @@ use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
     header::{self, HeaderName, HeaderValue},
+    upgrade::OnUpgrade,
 };
 use registry::ChannelName;
 
-use super::{App, api, body::Answer, form, page, problem::Problem, sse};
+use super::{App, api, body::Answer, form, page, problem::Problem, sse, websocket};
 
 /// For everything but a stream.
 const IN_TIME: Duration = Duration::from_secs(30);
@@ -53,6 +54,7 @@ enum Route {
     Events(Option<ChannelName>),
     Time,
     Server,
+    Tunnel,
 }
 
 /// A request without its body.
@@ -86,7 +88,7 @@ impl Asked {
 }
 
 /// Answers one request.
-pub(super) async fn answer(request: Request<Incoming>, from: IpAddr, app: Arc<App>) -> Response<Answer> {
+pub(super) async fn answer(request: Request<Incoming>, from: SocketAddr, app: Arc<App>) -> Response<Answer> {
     let late = |_| Err(Problem::unavailable("the server was too slow"));
     let answered = tokio::time::timeout(IN_TIME, dispatch(request, from, &app)).await.unwrap_or_else(late);
     let mut response = answered.unwrap_or_else(|problem| problem.to_response());
@@ -96,9 +98,9 @@ pub(super) async fn answer(request: Request<Incoming>, from: IpAddr, app: Arc<Ap
     response
 }
 
-async fn dispatch(request: Request<Incoming>, from: IpAddr, app: &Arc<App>) -> Result<Response<Answer>, Problem> {
-    app.gate.request(from, Instant::now())?;
-    let (head, body) = request.into_parts();
+async fn dispatch(request: Request<Incoming>, from: SocketAddr, app: &Arc<App>) -> Result<Response<Answer>, Problem> {
+    app.gate.request(from.ip(), Instant::now())?;
+    let (mut head, body) = request.into_parts();
     if head.uri.path_and_query().is_some_and(|url| url.as_str().len() > MAX_URL) {
         let detail = format!("a URL has at most {MAX_URL} bytes");
         return Err(Problem::new(StatusCode::URI_TOO_LONG, "url-too-long", detail));
@@ -106,7 +108,8 @@ async fn dispatch(request: Request<Incoming>, from: IpAddr, app: &Arc<App>) -> R
     let route = find(head.uri.path())?;
     let query = form::Fields::parse(head.uri.query().unwrap_or_default())
         .ok_or_else(|| Problem::malformed("the query is not percent-encoded UTF-8"))?;
-    let asked = Asked { method: head.method, headers: head.headers, query, from };
+    let upgrade = head.extensions.remove::<OnUpgrade>();
+    let asked = Asked { method: head.method, headers: head.headers, query, from: from.ip() };
     let allowed = route.allowed();
     if asked.method == Method::OPTIONS {
         return Ok(options(allowed));
@@ -114,7 +117,7 @@ async fn dispatch(request: Request<Incoming>, from: IpAddr, app: &Arc<App>) -> R
     if !allowed.split(", ").any(|method| method == asked.method.as_str()) {
         return Err(Problem::method(allowed).and_close());
     }
-    if !matches!(asked.method, Method::GET | Method::HEAD) {
+    if !matches!(asked.method, Method::GET | Method::HEAD) || matches!(route, Route::Tunnel) {
         check_origin(&asked)?;
     }
     match route {
@@ -132,6 +135,7 @@ async fn dispatch(request: Request<Incoming>, from: IpAddr, app: &Arc<App>) -> R
         Route::Events(channel) => sse::stream(app, &asked, channel),
         Route::Time => Ok(api::time()),
         Route::Server => Ok(api::server(app)),
+        Route::Tunnel => websocket::open(app, &asked, upgrade, from),
     }
 }
 
@@ -153,6 +157,7 @@ fn find(path: &str) -> Result<Route, Problem> {
         ["api", "events"] => Route::Events(None),
         ["api", "time"] => Route::Time,
         ["api", "server"] => Route::Server,
+        ["tunnel"] => Route::Tunnel,
         _ => return Err(Problem::not_found("there is nothing at this address")),
     })
 }
@@ -169,12 +174,13 @@ impl Route {
             Self::Channels | Self::CreateForm => "GET, HEAD, POST",
             Self::Kept(_) => "DELETE",
             Self::DeleteForm(_) => "POST",
+            Self::Tunnel => "GET",
             _ => "GET, HEAD",
         }
     }
 }
 
-/// A browser says where a request comes from; what another site's page sends changes nothing here. Programs say nothing.
+/// A browser says where a request comes from; what another site's page sends changes nothing and opens no tunnel here. Programs say nothing.
 fn check_origin(asked: &Asked) -> Result<(), Problem> {
     let foreign = || Err(Problem::forbidden("changes are not taken from pages of another origin").and_close());
     match (asked.header("sec-fetch-site"), asked.headers.get(header::ORIGIN)) {

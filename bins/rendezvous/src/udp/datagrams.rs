@@ -4,11 +4,25 @@ use std::{net::SocketAddr, ops::Range, time::Instant};
 
 use wire::datagram::{Protocol, RELAY_UP};
 
-use super::{Driver, inbox::Inbox};
-use crate::observe::MAIN;
+use super::{Driver, inbox::Inbox, outbox::Outbox};
+use crate::{
+    observe::MAIN,
+    tunnel::{self, Tunnels},
+};
 
 /// Calls for datagrams in a row, before what they caused is sent and everything else has its turn.
 const TURNS: usize = 4;
+
+/// Datagrams that are taken from tunnels in a row.
+const TUNNELLED: usize = 64;
+
+/// Where the bytes of a datagram are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    /// In the inbox, until it is used again.
+    Inbox,
+    Elsewhere,
+}
 
 impl Driver {
     /// Takes what has come, and sends at once what goes straight on.
@@ -17,7 +31,10 @@ impl Driver {
             let more = inbox.receive(&self.socket);
             let now = Instant::now();
             for (from, at) in inbox.datagrams() {
-                self.handle_datagram(&mut inbox.bytes, at, from, now);
+                // Nobody has such an address; who writes one on a packet means to be taken for a tunnel.
+                if !tunnel::is_made_up(from) {
+                    self.handle_datagram(&mut inbox.bytes, at, Place::Inbox, from, now);
+                }
                 if self.outbox.is_full() {
                     self.flush(&inbox.bytes);
                 }
@@ -29,7 +46,20 @@ impl Driver {
         }
     }
 
-    fn handle_datagram(&mut self, bytes: &mut [u8], at: Range<usize>, from: SocketAddr, now: Instant) {
+    /// Takes a datagram from a tunnel, and those that have come since.
+    pub(super) fn receive_tunnelled(&mut self, at: SocketAddr, datagram: &[u8]) {
+        let now = Instant::now();
+        let mut next = Some((at, datagram.to_vec()));
+        for _ in 0..TUNNELLED {
+            let Some((at, mut datagram)) = next else { break };
+            let whole = 0..datagram.len();
+            self.handle_datagram(&mut datagram, whole, Place::Elsewhere, at, now);
+            next = self.tunnels.try_receive().map(|(at, datagram)| (at, datagram.to_vec()));
+        }
+        self.flush(&[]);
+    }
+
+    fn handle_datagram(&mut self, bytes: &mut [u8], at: Range<usize>, place: Place, from: SocketAddr, now: Instant) {
         let datagram = &bytes[at.clone()];
         match wire::datagram::protocol(datagram) {
             Some(Protocol::Quic) => {
@@ -39,7 +69,7 @@ impl Driver {
                 self.endpoint.handle_datagram(from, datagram, now);
             }
             Some(Protocol::Stun) => self.handle_stun(datagram, from, now),
-            Some(Protocol::Punchline) if datagram[0] == RELAY_UP => self.forward(bytes, at, from, now),
+            Some(Protocol::Punchline) if datagram[0] == RELAY_UP => self.forward(bytes, at, place, from, now),
             // Checks are between members.
             Some(Protocol::Punchline) | None => {
                 tracing::trace!(%from, length = datagram.len(), "Ignored a datagram");
@@ -48,13 +78,17 @@ impl Driver {
     }
 
     /// The frame stays where it was received.
-    fn forward(&mut self, bytes: &mut [u8], at: Range<usize>, from: SocketAddr, now: Instant) {
+    fn forward(&mut self, bytes: &mut [u8], at: Range<usize>, place: Place, from: SocketAddr, now: Instant) {
         let Some(relay) = &mut self.relay else { return };
         match relay.forward(from, &mut bytes[at.clone()], now) {
             Ok(forwarded) => {
-                let frame = at.end - forwarded.frame.len()..at.end;
+                let start = at.end - forwarded.frame.len();
                 for to in forwarded.to {
-                    self.outbox.push_received(*to, frame.clone());
+                    if place == Place::Inbox && !tunnel::is_made_up(*to) {
+                        self.outbox.push_received(*to, start..at.end);
+                    } else {
+                        post(&mut self.outbox, &self.tunnels, *to, forwarded.frame, now);
+                    }
                 }
             }
             Err(why) => tracing::trace!(%from, %why, "Dropped a frame"),
@@ -62,10 +96,14 @@ impl Driver {
     }
 
     fn handle_stun(&mut self, datagram: &[u8], from: SocketAddr, now: Instant) {
-        match self.observers.reply(MAIN, datagram, from, now) {
-            Some(reply) if reply.through == MAIN => self.outbox.push(from, &reply.payload),
-            Some(reply) => self.observers.send(&reply, from),
-            None => {}
+        let seen = self.tunnels.peer(from).unwrap_or(from);
+        match self.observers.reply(MAIN, datagram, seen, now) {
+            Some(reply) if reply.through == MAIN => {
+                post(&mut self.outbox, &self.tunnels, from, &reply.payload, now);
+            }
+            // Another port can't answer into a tunnel.
+            Some(reply) if seen == from => self.observers.send(&reply, from),
+            Some(_) | None => {}
         }
     }
 
@@ -75,5 +113,13 @@ impl Driver {
         if lost > 0 {
             tracing::debug!(lost, "Could not send datagrams");
         }
+    }
+}
+
+fn post(outbox: &mut Outbox, tunnels: &Tunnels, to: SocketAddr, datagram: &[u8], now: Instant) {
+    if tunnel::is_made_up(to) {
+        tunnels.send(to, datagram, now);
+    } else {
+        outbox.push(to, datagram);
     }
 }

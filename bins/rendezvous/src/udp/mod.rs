@@ -24,6 +24,7 @@ use crate::{
     feed::Feed,
     observe::Observers,
     stop::Stop,
+    tunnel::{self, Tunnels},
 };
 
 /// How long the last messages may take to get out.
@@ -40,6 +41,7 @@ pub(crate) struct Cores {
 /// The task's state.
 pub(crate) struct Driver {
     socket: UdpSocket,
+    tunnels: Tunnels,
     outbox: Outbox,
     endpoint: Endpoint,
     registry: Registry,
@@ -54,6 +56,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(
         socket: UdpSocket,
+        tunnels: Tunnels,
         cores: Cores,
         feed: Arc<Feed>,
         asks: mpsc::Receiver<Ask>,
@@ -62,7 +65,7 @@ impl Driver {
         let Cores { endpoint, registry, relay } = cores;
         inbox::allow_runs(&socket);
         let outbox = Outbox::new();
-        Self { socket, outbox, endpoint, registry, relay, sessions: HashMap::new(), observers, feed, asks }
+        Self { socket, tunnels, outbox, endpoint, registry, relay, sessions: HashMap::new(), observers, feed, asks }
     }
 
     /// Serves until `stop`, then says farewell.
@@ -76,6 +79,7 @@ impl Driver {
                     ready.context("wait for datagrams")?;
                     self.receive(&mut inbox);
                 }
+                (at, datagram) = self.tunnels.receive() => self.receive_tunnelled(at, &datagram),
                 Some(ask) = self.asks.recv() => self.answer(ask),
                 () = sleep_until(timeout) => self.handle_timeout(),
                 () = stop.requested() => break,
@@ -98,6 +102,7 @@ impl Driver {
                     ready.context("wait for datagrams")?;
                     self.receive(inbox);
                 }
+                (at, datagram) = self.tunnels.receive() => self.receive_tunnelled(at, &datagram),
                 () = sleep_until(Some(timeout)) => self.handle_timeout(),
             }
         }
@@ -141,7 +146,9 @@ impl Driver {
 
     async fn transmit(&mut self) -> anyhow::Result<()> {
         while let Some(out) = self.endpoint.poll_transmit(Instant::now()) {
-            if let Err(error) = self.socket.send_to(&out.payload, out.to).await {
+            if tunnel::is_made_up(out.to) {
+                self.tunnels.send(out.to, &out.payload, Instant::now());
+            } else if let Err(error) = self.socket.send_to(&out.payload, out.to).await {
                 tracing::debug!(%error, "Could not send a datagram");
             }
         }

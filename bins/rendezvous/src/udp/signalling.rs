@@ -1,15 +1,16 @@
 //! Between the sessions, the registry and the relay.
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use link::{CloseReason, Event, Kind, LinkId};
-use registry::{ConnId, Output};
+use registry::{ConnId, Origin, Output};
 use wire::{
     peer::Lane,
     signal::{JOIN_EXPORTER, ToMember, ToServer},
 };
 
 use super::Driver;
+use crate::tunnel;
 
 impl Driver {
     pub(super) fn handle_event(&mut self, link: LinkId, event: Event) {
@@ -17,8 +18,9 @@ impl Driver {
         match event {
             Event::Connected { key, kind: Kind::Signal, from, .. } => {
                 let Some(exporter) = self.endpoint.export(link, JOIN_EXPORTER, &key.0) else { return };
+                let Some(origin) = self.origin(from) else { return };
                 self.sessions.insert(from, conn);
-                self.registry.handle_connected(conn, key, from, exporter, now);
+                self.registry.handle_connected(conn, key, origin, exporter, now);
             }
             Event::Message { body, .. } => match wire::decode::<ToServer>("signalling message", &body) {
                 Ok(message) => self.registry.handle_message(conn, message, now),
@@ -29,11 +31,12 @@ impl Driver {
             },
             Event::Moved(to) => {
                 self.forget(conn);
+                let Some(origin) = self.origin(to) else { return };
                 self.sessions.insert(to, conn);
                 if let Some(relay) = &mut self.relay {
-                    relay.moved(conn, to, to.ip());
+                    relay.moved(conn, to, origin.address().ip());
                 }
-                self.registry.handle_moved(conn, to, now);
+                self.registry.handle_moved(conn, origin, now);
             }
             Event::Closed(why) => {
                 tracing::debug!(%why, "A session ended");
@@ -50,8 +53,10 @@ impl Driver {
     pub(super) async fn carry_out(&mut self, output: Output) -> anyhow::Result<()> {
         match output {
             Output::Seated { conn, channel, slot } => {
-                if let (Some(relay), Some(at)) = (&mut self.relay, self.endpoint.remote(LinkId(conn.0))) {
-                    relay.open(conn, &channel, slot, at, at.ip(), Instant::now());
+                let at = self.endpoint.remote(LinkId(conn.0));
+                let origin = at.and_then(|at| self.origin(at));
+                if let (Some(relay), Some(at), Some(origin)) = (&mut self.relay, at, origin) {
+                    relay.open(conn, &channel, slot, at, origin.address().ip(), Instant::now());
                 }
             }
             Output::Unseated { conn } => {
@@ -90,5 +95,10 @@ impl Driver {
         } else {
             self.sessions.retain(|_, other| *other != conn);
         }
+    }
+
+    /// Where a session comes from that is at this address; `None` if that was a tunnel which is closed.
+    fn origin(&self, at: SocketAddr) -> Option<Origin> {
+        if tunnel::is_made_up(at) { self.tunnels.peer(at).map(Origin::Tunnel) } else { Some(Origin::Datagrams(at)) }
     }
 }

@@ -11,3 +11,4 @@ mod page;
 mod program;
 mod relay;
 mod support;
+mod tunnel;

@@ -2,9 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    io::ErrorKind,
     net::{SocketAddr, UdpSocket},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use identity::{ChannelSecret, Identity};
@@ -15,18 +14,17 @@ use wire::{
     stun,
 };
 
-use super::{PATIENCE, Server};
+use super::{PATIENCE, Server, Way};
 
 pub(crate) fn identity(number: u8) -> Identity {
     Identity::from_seed(&[number; 32])
 }
 
 pub(crate) struct Member {
-    socket: UdpSocket,
+    way: Way,
     endpoint: Endpoint,
     link: LinkId,
     identity: Identity,
-    server: SocketAddr,
     closed: Option<CloseReason>,
     /// Relay frames that came while something else was waited for.
     frames: VecDeque<(MemberSlot, Vec<u8>)>,
@@ -39,14 +37,18 @@ impl Member {
     }
 
     pub(crate) fn connect_to(server: &Server, at: SocketAddr, who: u8) -> Self {
-        let socket = UdpSocket::bind(if at.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
+        Self::connect_by(Way::udp(at), server, who)
+    }
+
+    /// Connects by UDP or through a tunnel.
+    pub(crate) fn connect_by(way: Way, server: &Server, who: u8) -> Self {
         let identity = identity(who);
         let now = Instant::now();
         // Connection ids follow from the seed, so no two members may share one.
         let config = Config { identity: &identity, seed: edge::random().unwrap(), accept: Accept::None };
         let mut endpoint = Endpoint::new(config, now);
-        let link = endpoint.connect(Kind::Signal, at, Some(server.key), now).unwrap();
-        let mut member = Self { socket, endpoint, link, identity, server: at, closed: None, frames: VecDeque::new() };
+        let link = endpoint.connect(Kind::Signal, way.server(), Some(server.key), now).unwrap();
+        let mut member = Self { way, endpoint, link, identity, closed: None, frames: VecDeque::new() };
         match member.event() {
             Event::Connected { key, .. } => assert_eq!(key, server.key),
             other => panic!("not connected: {other:?}"),
@@ -56,7 +58,12 @@ impl Member {
 
     /// Connects and joins an open channel; must be let in.
     pub(crate) fn join(server: &Server, who: u8, channel: &str, name: &str) -> (Self, Joined) {
-        let mut member = Self::connect(server, who);
+        Self::join_by(Way::udp(server.udp), server, who, channel, name)
+    }
+
+    /// The same by UDP or through a tunnel.
+    pub(crate) fn join_by(way: Way, server: &Server, who: u8, channel: &str, name: &str) -> (Self, Joined) {
+        let mut member = Self::connect_by(way, server, who);
         member.ask_to_join(channel, name, None);
         match member.hear() {
             ToMember::Joined(joined) => (member, joined),
@@ -65,7 +72,7 @@ impl Member {
     }
 
     pub(crate) fn at(&self) -> SocketAddr {
-        self.socket.local_addr().unwrap()
+        self.way.at()
     }
 
     pub(crate) fn ask_to_join(&mut self, channel: &str, name: &str, proof: Option<Signature>) {
@@ -106,12 +113,7 @@ impl Member {
 
     /// The next message, if it has come already.
     pub(crate) fn has_heard(&mut self) -> Option<ToMember> {
-        let mut buffer = [0; 2048];
-        self.socket.set_nonblocking(true).unwrap();
-        while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
-            self.take(from, &buffer[..length]);
-        }
-        self.socket.set_nonblocking(false).unwrap();
+        self.receive_waiting();
         match self.endpoint.poll_event()? {
             (_, Event::Message { body, .. }) => Some(wire::decode("message", &body).unwrap()),
             (_, other) => panic!("no message: {other:?}"),
@@ -129,16 +131,17 @@ impl Member {
 
     /// Goes on from another port, as after a NAT forgot the old one.
     pub(crate) fn move_away(&mut self) {
-        self.socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        self.way = Way::udp(self.way.server());
     }
 
-    pub(crate) fn socket(&self) -> &UdpSocket {
-        &self.socket
+    /// Goes on another way.
+    pub(crate) fn change_way(&mut self, way: Way) {
+        self.way = way;
     }
 
     /// Sends a datagram as it is.
-    pub(crate) fn send(&self, datagram: &[u8]) {
-        self.socket.send_to(datagram, self.server).unwrap();
+    pub(crate) fn send(&mut self, datagram: &[u8]) {
+        self.way.send(datagram);
     }
 
     /// The next frame from the relay: whose, and what is sealed in it.
@@ -158,38 +161,32 @@ impl Member {
         asker.set_read_timeout(Some(PATIENCE)).unwrap();
         asker.send_to(&stun::request(stun::TransactionId([3; 12])), server.udp).unwrap();
         asker.recv(&mut [0; 128]).expect("an answer");
-        self.socket.set_nonblocking(true).unwrap();
         self.receive_waiting();
-        self.socket.set_nonblocking(false).unwrap();
         self.frames.drain(..).collect()
     }
 
     fn receive_waiting(&mut self) {
-        let mut buffer = [0; 2048];
-        while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
-            self.take(from, &buffer[..length]);
+        while let Some(datagram) = self.way.receive(Duration::ZERO) {
+            self.take(&datagram);
         }
     }
 
     /// Waits a little for a datagram.
     fn receive(&mut self) {
-        let mut buffer = [0; 2048];
-        self.socket.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
-        if let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
-            self.take(from, &buffer[..length]);
+        if let Some(datagram) = self.way.receive(Duration::from_millis(50)) {
+            self.take(&datagram);
         }
     }
 
-    fn take(&mut self, from: SocketAddr, datagram: &[u8]) {
+    fn take(&mut self, datagram: &[u8]) {
         match relay::split_down(datagram) {
             Some((seat, sealed)) => self.frames.push_back((seat, sealed.to_vec())),
-            None => drop(self.endpoint.handle_datagram(from, datagram, Instant::now())),
+            None => drop(self.endpoint.handle_datagram(self.way.server(), datagram, Instant::now())),
         }
     }
 
     fn event(&mut self) -> Event {
         let deadline = Instant::now() + PATIENCE;
-        let mut buffer = [0; 2048];
         loop {
             self.transmit();
             if let Some((_, event)) = self.endpoint.poll_event() {
@@ -198,14 +195,8 @@ impl Member {
             let now = Instant::now();
             assert!(now < deadline && self.closed.is_none(), "nothing came");
             let timeout = self.endpoint.poll_timeout().map_or(deadline, |at| at.min(deadline));
-            let wait = timeout.saturating_duration_since(now).max(std::time::Duration::from_millis(1));
-            self.socket.set_read_timeout(Some(wait)).unwrap();
-            match self.socket.recv_from(&mut buffer) {
-                Ok((length, from)) => self.take(from, &buffer[..length]),
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
-                }
-                Err(error) => panic!("{error}"),
+            if let Some(datagram) = self.way.receive(timeout.saturating_duration_since(now)) {
+                self.take(&datagram);
             }
             self.endpoint.handle_timeout(Instant::now());
         }
@@ -213,9 +204,8 @@ impl Member {
 
     fn transmit(&mut self) {
         while let Some(out) = self.endpoint.poll_transmit(Instant::now()) {
-            assert_eq!(out.to, self.server);
-            // The server may be gone; then nothing comes, which the caller sees.
-            let _ = self.socket.send_to(&out.payload, out.to);
+            assert_eq!(out.to, self.way.server());
+            self.way.send(&out.payload);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod http;
 mod member;
+mod way;
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -17,6 +18,7 @@ use wire::IdentityKey;
 
 pub(crate) use http::{Stream, raw};
 pub(crate) use member::{Member, identity};
+pub(crate) use way::Way;
 
 /// Nothing here takes so long unless something is wrong.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -91,6 +93,13 @@ impl Server {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        resident.trim().trim_end_matches("kB").trim().parse::<usize>().unwrap() * 1024
     }
 
     pub(crate) fn signal(&self, signal: &str) {
