@@ -3,6 +3,7 @@
 //! Each bench runs the programs in a lab with known delays, and adds rows to a [`Sheet`]. A time is a median of ten
 //! runs or more. What can't be measured here, for want of a program or of namespaces, is a row without a value.
 
+mod caller;
 mod edges;
 mod figures;
 mod long;
@@ -11,6 +12,7 @@ mod member;
 mod paths;
 mod pesq;
 mod program;
+mod relay;
 mod row;
 mod server;
 mod sound;
@@ -34,6 +36,8 @@ pub enum Bench {
     Sound,
     /// What a rendezvous can do, and what it needs for that
     Server,
+    /// What its relay can do, against coturn and a bare forwarder
+    Relay,
     /// How long a text takes, and whether it comes
     Text,
 }
@@ -69,6 +73,7 @@ impl Bench {
             Self::Paths => paths::run(&mut sheet.of("paths")).context("paths"),
             Self::Sound => sound::run(options, &mut sheet.of("sound")).context("sound"),
             Self::Server => server::run(&mut sheet.of("server")).context("server"),
+            Self::Relay => relay::run(&mut sheet.of("relay")).context("relay"),
             Self::Text => text::run(&mut sheet.of("text")).context("text"),
         }
     }

@@ -5,19 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use identity::Identity;
-use link::{Accept, Config, Endpoint, Event, Kind, LinkId};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
-use wire::{
-    peer::Lane,
-    signal::{Join, ToMember, ToServer},
-    stun,
-};
+use wire::stun;
 
 use super::{
-    program::{PATIENCE, Program, Says},
+    caller::{Caller, until_joined},
+    program::{Program, Says},
     row::Rows,
     usage::Pid,
 };
@@ -31,9 +25,6 @@ const REQUESTS: u8 = 16;
 const MEMBERS: usize = 1000;
 /// So many join at the same time.
 const TOGETHER: usize = 50;
-/// As long as a sealed card with four addresses in it.
-const CARD: usize = 150;
-
 /// Runs the bench.
 pub(super) fn run(rows: &mut Rows<'_>) -> Result<()> {
     let home = Home::new();
@@ -45,9 +36,10 @@ pub(super) fn run(rows: &mut Rows<'_>) -> Result<()> {
     rendezvous.end()
 }
 
+/// What a rendezvous says when it serves.
 #[derive(Deserialize)]
-struct Ready {
-    udp: SocketAddr,
+pub(super) struct Ready {
+    pub(super) udp: SocketAddr,
 }
 
 fn stun_answers(pid: Pid, server: SocketAddr, rows: &mut Rows<'_>) -> Result<()> {
@@ -84,7 +76,7 @@ fn joins(pid: Pid, server: SocketAddr, rows: &mut Rows<'_>) -> Result<()> {
     while members.len() < MEMBERS {
         let first = members.len();
         for number in first..first + TOGETHER {
-            members.push(Caller::start(server, number)?);
+            members.push(Caller::start(server, format!("room-{}", number / 2), format!("member-{number}"))?);
         }
         until_joined(&mut members[first..])?;
     }
@@ -93,93 +85,5 @@ fn joins(pid: Pid, server: SocketAddr, rows: &mut Rows<'_>) -> Result<()> {
     rows.tell("joins per second of its CPU", members / cpu, "joins/s");
     rows.tell("joins per second, clients on the same machine", members / wall, "joins/s");
     rows.tell("memory per member", pid.memory()?.saturating_sub(memory) as f64 / members / 1024.0, "KiB");
-    Ok(())
-}
-
-/// One who joins.
-struct Caller {
-    socket: UdpSocket,
-    endpoint: Endpoint,
-    link: LinkId,
-    number: usize,
-    joined: bool,
-}
-
-impl Caller {
-    fn start(server: SocketAddr, number: usize) -> Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("bind a client")?;
-        socket.connect(server)?;
-        socket.set_nonblocking(true)?;
-        let (identity, now) = (Identity::generate(), Instant::now());
-        let config = Config { identity: &identity, seed: edge::random()?, accept: Accept::None };
-        let mut endpoint = Endpoint::new(config, now);
-        let link = endpoint.connect(Kind::Signal, server, None, now).context("open a session")?;
-        let mut caller = Self { socket, endpoint, link, number, joined: false };
-        caller.transmit()?;
-        Ok(caller)
-    }
-
-    /// Takes what has come, and answers.
-    fn turn(&mut self, server: SocketAddr) -> Result<()> {
-        let mut buffer = [0; 2048];
-        while let Ok(len) = self.socket.recv(&mut buffer) {
-            self.endpoint.handle_datagram(server, &buffer[..len], Instant::now());
-        }
-        if self.endpoint.poll_timeout().is_some_and(|due| due <= Instant::now()) {
-            self.endpoint.handle_timeout(Instant::now());
-        }
-        while let Some((_, event)) = self.endpoint.poll_event() {
-            self.handle(event)?;
-        }
-        self.transmit()
-    }
-
-    fn handle(&mut self, event: Event) -> Result<()> {
-        match event {
-            Event::Connected { .. } => {
-                let join = Join {
-                    version: wire::VERSION,
-                    channel: format!("room-{}", self.number / 2),
-                    name: format!("member-{}", self.number),
-                    proof: None,
-                    card: vec![0; CARD],
-                    hidden: false,
-                };
-                let message = wire::encode(&ToServer::Join(join));
-                self.endpoint.send_message(self.link, Lane::Control as u8, &message).context("ask to join")
-            }
-            Event::Message { body, .. } => match wire::decode("message of a rendezvous", &body)? {
-                ToMember::Joined(_) => {
-                    self.joined = true;
-                    Ok(())
-                }
-                ToMember::Refused(refusal) => Err(refusal.into()),
-                _ => Ok(()),
-            },
-            Event::Closed(why) => bail!("a session ended: {why}"),
-            _ => Ok(()),
-        }
-    }
-
-    fn transmit(&mut self) -> Result<()> {
-        while let Some(out) = self.endpoint.poll_transmit(Instant::now()) {
-            self.socket.send(&out.payload).context("send to the rendezvous")?;
-        }
-        Ok(())
-    }
-}
-
-fn until_joined(callers: &mut [Caller]) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while callers.iter().any(|caller| !caller.joined) {
-        ensure!(Instant::now() < deadline, "not everybody could join in time");
-        let mut watched: Vec<_> = callers.iter().map(|caller| PollFd::new(&caller.socket, PollFlags::IN)).collect();
-        // Timers of sessions are no more exact than that.
-        poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 5_000_000 })).context("wait for the rendezvous")?;
-        for caller in callers.iter_mut() {
-            let server = caller.socket.peer_addr()?;
-            caller.turn(server)?;
-        }
-    }
     Ok(())
 }

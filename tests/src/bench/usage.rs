@@ -18,6 +18,16 @@ impl Pid {
         Ok(Duration::from_millis(ticks * 1000 / TICKS))
     }
 
+    /// The same, in nanoseconds; threads that have ended do not count.
+    pub(super) fn run_time(self) -> Result<Duration> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.0)).context("read the threads of a process")?;
+        let times = threads.flatten().filter_map(|thread| {
+            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+        });
+        Ok(times.sum())
+    }
+
     /// Its resident memory in bytes.
     pub(super) fn memory(self) -> Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.0)).context("read the status of a process")?;
@@ -81,5 +91,7 @@ mod tests {
         let pid = Pid(std::process::id());
         assert!(pid.memory().unwrap() > 100_000);
         assert!(pid.cpu_time().unwrap() < Duration::from_secs(3600));
+        let before = pid.run_time().unwrap();
+        while pid.run_time().unwrap() == before {}
     }
 }

@@ -1,0 +1,130 @@
+//! Frames through a relay, as many as it takes, and what they cost it.
+
+use std::{
+    io::IoSliceMut,
+    net::UdpSocket,
+    os::fd::AsRawFd,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
+
+use crate::bench::usage::Pid;
+
+/// What a frame carries: a voice frame, sealed.
+pub(super) const PAYLOAD: usize = 160;
+/// How long is measured, after a start that is not.
+const MEASURED: Duration = Duration::from_secs(3);
+const START: Duration = Duration::from_millis(300);
+/// A frame that has not come by then does not come.
+const LOST: Duration = Duration::from_millis(50);
+/// Frames a second when it is their delay that is measured.
+const PACE: u32 = 10_000;
+
+/// One who sends the same frame again and again.
+pub(super) struct Flow {
+    /// Connected to the relay.
+    pub(super) socket: UdpSocket,
+    pub(super) frame: Vec<u8>,
+}
+
+/// All who send through one relay, and all who get something.
+pub(super) struct Load {
+    pub(super) pid: Pid,
+    pub(super) flows: Vec<Flow>,
+    pub(super) receivers: Vec<UdpSocket>,
+    /// How many get each frame.
+    pub(super) copies: usize,
+}
+
+impl Load {
+    /// Deliveries per second of the relay's processor time. Each flow sends one frame, then all wait until these have
+    /// come: nothing is lost for want of room.
+    pub(super) fn deliveries(&self) -> Result<f64> {
+        let mut drain = Drain::new();
+        self.rounds(START, &mut drain)?;
+        let before = self.pid.run_time()?;
+        let (came, sent) = self.rounds(MEASURED, &mut drain)?;
+        let cpu = (self.pid.run_time()? - before).as_secs_f64();
+        ensure!(came * 100 >= sent * 95, "{came} of {sent} frames came");
+        Ok(came as f64 / cpu)
+    }
+
+    fn rounds(&self, time: Duration, drain: &mut Drain) -> Result<(usize, usize)> {
+        let end = Instant::now() + time;
+        let (mut came, mut sent) = (0, 0);
+        while Instant::now() < end {
+            for flow in &self.flows {
+                flow.socket.send(&flow.frame).context("send a frame")?;
+            }
+            let expected = self.flows.len() * self.copies;
+            sent += expected;
+            came += drain.until(&self.receivers, expected);
+        }
+        Ok((came, sent))
+    }
+
+    /// The 99th percentile of the delays of the first flow's frames to the first receiver, in microseconds.
+    pub(super) fn delay_us(&self) -> Result<f64> {
+        let (flow, receiver) = (&self.flows[0], &self.receivers[0]);
+        receiver.set_nonblocking(true)?;
+        let gap = Duration::from_secs(1) / PACE;
+        let (start, mut next) = (Instant::now(), Instant::now());
+        let (mut frame, mut buffer) = (flow.frame.clone(), [0; 2048]);
+        let stamp = frame.len() - 8;
+        let mut delays = Vec::new();
+        while start.elapsed() < MEASURED {
+            if Instant::now() >= next {
+                frame[stamp..].copy_from_slice(&(start.elapsed().as_nanos() as u64).to_be_bytes());
+                flow.socket.send(&frame).context("send a frame")?;
+                next += gap;
+            }
+            while let Ok(len) = receiver.recv(&mut buffer) {
+                let Some(sent) = buffer[..len].last_chunk::<8>().filter(|_| len >= PAYLOAD) else { continue };
+                let sent = Duration::from_nanos(u64::from_be_bytes(*sent));
+                delays.push(start.elapsed().saturating_sub(sent).as_secs_f64() * 1e6);
+            }
+        }
+        delays.sort_by(f64::total_cmp);
+        let wanted = MEASURED.as_secs() as usize * PACE as usize;
+        ensure!(delays.len() * 100 >= wanted * 95, "{} of {wanted} frames came", delays.len());
+        Ok(delays[delays.len() * 99 / 100])
+    }
+}
+
+/// Takes what has come to many sockets.
+struct Drain {
+    headers: MultiHeaders<SockaddrIn>,
+    bytes: Vec<u8>,
+}
+
+impl Drain {
+    const AT_ONCE: usize = 32;
+
+    fn new() -> Self {
+        Self { headers: MultiHeaders::preallocate(Self::AT_ONCE, None), bytes: vec![0; Self::AT_ONCE * 2048] }
+    }
+
+    /// How many came, of those that are expected.
+    fn until(&mut self, sockets: &[UdpSocket], expected: usize) -> usize {
+        let (mut came, mut last) = (0, Instant::now());
+        while came < expected && last.elapsed() < LOST {
+            let before = came;
+            came += sockets.iter().map(|socket| self.take(socket)).sum::<usize>();
+            if came > before {
+                last = Instant::now();
+            }
+        }
+        came
+    }
+
+    fn take(&mut self, socket: &UdpSocket) -> usize {
+        let mut slots: Vec<[IoSliceMut<'_>; 1]> =
+            self.bytes.chunks_exact_mut(2048).map(|slot| [IoSliceMut::new(slot)]).collect();
+        let received = recvmmsg(socket.as_raw_fd(), &mut self.headers, &mut slots, MsgFlags::MSG_DONTWAIT, None);
+        // What the rendezvous says besides is shorter or longer than a frame.
+        let is_frame = |len: usize| (PAYLOAD..PAYLOAD + 16).contains(&len);
+        received.map_or(0, |received| received.filter(|message| is_frame(message.bytes)).count())
+    }
+}
