@@ -23,6 +23,8 @@ pub struct Config {
     pub candidates: Vec<Candidate>,
     /// How to learn what router this member is behind; `None` asks nobody.
     pub observe: Option<Observe>,
+    /// Whether ports may be guessed where routers choose another one for each destination.
+    pub guess: bool,
     /// Random, new for each start.
     pub run: RunId,
     /// Random, new for each start; all further randomness is made from it.

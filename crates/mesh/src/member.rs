@@ -17,6 +17,7 @@ use crate::{
     Config, Event, Relaying, Secret, ServerEvent, Transmit,
     deliveries::Deliveries,
     detour::Detour,
+    guessing::Guessing,
     introducer::Introducer,
     observe::Observation,
     peer::{self, Peer},
@@ -48,6 +49,7 @@ pub struct Mesh {
     pub(crate) blocked: HashSet<IdentityKey>,
     pub(crate) deliveries: Deliveries,
     pub(crate) introducer: Option<Introducer>,
+    pub(crate) guessing: Guessing,
     pub(crate) observation: Observation,
     pub(crate) transmits: VecDeque<Transmit>,
     pub(crate) events: VecDeque<Event>,
@@ -85,6 +87,7 @@ impl Mesh {
             blocked: HashSet::new(),
             deliveries: Deliveries::default(),
             introducer: None,
+            guessing: Guessing::default(),
             observation: Observation::default(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -164,6 +167,7 @@ impl Mesh {
     pub fn network_changed(&mut self, candidates: Vec<Candidate>, now: Instant) {
         self.config.candidates = candidates;
         self.observe_anew(now);
+        self.guessing.network_changed(now);
         self.update_card(now);
         self.paths.network_changed(now);
         self.greet_server(now);
@@ -219,6 +223,7 @@ impl Mesh {
             self.deliveries.poll_timeout(),
             self.introducer.as_ref().and_then(Introducer::poll_timeout),
             self.observation.poll_timeout(),
+            self.guess_timeout(),
             reopen,
         ]
         .into_iter()
@@ -255,6 +260,7 @@ impl Mesh {
         for id in self.deliveries.take_settled() {
             self.events.push_back(Event::Settled { id });
         }
+        self.consider_guess(now);
     }
 
     fn handle_signals_event(&mut self, link: LinkId, event: link::Event, now: Instant) {
@@ -278,7 +284,7 @@ impl Mesh {
         let Some(tag) = self.links.get(&link).copied() else { return };
         match event {
             link::Event::Datagram(bytes) => self.handle_voice(tag, &bytes),
-            link::Event::Message { lane, body } => self.handle_message(tag, lane, &body),
+            link::Event::Message { lane, body } => self.handle_message(tag, lane, &body, now),
             link::Event::Writable => self.flush_outbox(tag),
             link::Event::Closed(reason) => self.session_closed(tag, link, &reason, now),
             link::Event::Connected { .. } | link::Event::Moved(_) => {}

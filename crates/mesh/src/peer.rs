@@ -25,6 +25,12 @@ pub(crate) struct Peer {
     pub(crate) run: RunId,
     /// What it says of its router.
     pub(crate) nat: Option<NatFacts>,
+    /// Where the rendezvous sees it; guesses go nowhere else.
+    pub(crate) observed: Vec<SocketAddr>,
+    /// Since when its session is secure but its packets are relayed.
+    pub(crate) relayed_since: Option<Instant>,
+    /// Whether the ports that follow from what was seen have been tried.
+    pub(crate) is_foreseen: bool,
     /// Its seat; `None` while the rendezvous does not know it (any more).
     pub(crate) slot: Option<MemberSlot>,
     pub(crate) known_at: Instant,
@@ -53,6 +59,12 @@ impl Peer {
             self.held.pop_front();
         }
         self.held.push_back(payload);
+    }
+
+    /// Notes since when, if so, there is a secure session but no direct path.
+    pub(crate) fn note_relayed(&mut self, now: Instant) {
+        let is_relayed = self.secure && self.way.is_some_and(|way| !way.is_direct());
+        self.relayed_since = is_relayed.then(|| self.relayed_since.unwrap_or(now));
     }
 
     pub(crate) fn outbox_bytes(&self) -> usize {

@@ -127,12 +127,14 @@ impl Mesh {
         }
         let Some(card) = self.read_card(&member) else { return };
         let candidates = self.candidates(&member, &card);
+        let observed: Vec<_> = member.observed.iter().map(|addr| self.seen_from_here(&member, *addr)).collect();
         let known = self.peers.values().find(|peer| peer.key == member.key).map(|peer| (peer.tag, peer.run));
         match known {
             Some((tag, run)) if run == card.run => {
                 if let Some(peer) = self.peers.get_mut(&tag) {
                     peer.slot = Some(member.slot);
                     peer.nat.clone_from(&card.nat);
+                    peer.observed = observed;
                 }
                 self.offer_relay(tag, now);
                 self.paths.add_candidates(tag, &candidates, now);
@@ -190,6 +192,7 @@ impl Mesh {
         self.sessions.expect(peer::virtual_addr(tag), member.key, keys.proof_key().clone());
         self.paths.add_peer(tag, keys, candidates, now);
         self.events.push_back(Event::Seen { tag, name: member.name.clone(), key: member.key });
+        let observed = member.observed.iter().map(|addr| self.seen_from_here(&member, *addr)).collect();
         self.peers.insert(
             tag,
             Peer {
@@ -198,6 +201,9 @@ impl Mesh {
                 key: member.key,
                 run: card.run,
                 nat: card.nat.clone(),
+                observed,
+                relayed_since: None,
+                is_foreseen: false,
                 slot: Some(member.slot),
                 known_at: now,
                 link: None,
@@ -243,6 +249,7 @@ impl Mesh {
         }
         tracing::debug!(%tag, incoming, "session is up");
         peer.secure = true;
+        peer.note_relayed(now);
         peer.held.clear();
         self.links.insert(link, tag);
         let since_known = now.saturating_duration_since(peer.known_at);
@@ -255,6 +262,7 @@ impl Mesh {
         let Some(peer) = self.peers.get_mut(&tag).filter(|peer| peer.link == Some(link)) else { return };
         peer.link = None;
         let was_secure = std::mem::take(&mut peer.secure);
+        peer.note_relayed(now);
         let has_left = matches!(reason, CloseReason::Remote { code: CLOSE_LEFT, .. });
         if was_secure && has_left {
             return self.remove_peer(tag, "said goodbye", now);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use wire::{
     MessageId, PeerTag,
     agent::{Delivery, Peers},
-    peer::{Keeper, Lane, Text},
+    peer::{Control, Keeper, Lane, Text},
 };
 
 use crate::{Event, Mesh, peer::OUTBOX_HIGH_WATER};
@@ -80,14 +80,37 @@ impl Mesh {
         }
     }
 
-    pub(crate) fn handle_message(&mut self, tag: PeerTag, lane: u8, body: &[u8]) {
-        if Lane::from_u8(lane) != Some(Lane::Text) {
-            return;
+    pub(crate) fn handle_message(&mut self, tag: PeerTag, lane: u8, body: &[u8], now: Instant) {
+        match Lane::from_u8(lane) {
+            Some(Lane::Control) => return self.handle_control(tag, body, now),
+            Some(Lane::Text) => {}
+            Some(Lane::Voice) | None => return,
         }
         match wire::decode::<Text>("text message", body) {
             Ok(Text::Message { id, direct, body }) => self.events.push_back(Event::Text { tag, id, direct, body }),
             Ok(Text::Ack { id, by }) => self.settle_delivery(id, tag, Delivery::Delivered(by)),
             Err(error) => tracing::debug!(%tag, %error, "ignored a message on the text lane"),
+        }
+    }
+
+    fn handle_control(&mut self, tag: PeerTag, body: &[u8], now: Instant) {
+        match wire::decode::<Control>("control message", body) {
+            Ok(Control::Guess(guess)) => self.handle_guess(tag, guess, now),
+            Err(error) => tracing::debug!(%tag, %error, "ignored a message on the control lane"),
+        }
+    }
+
+    /// Says something about the session itself; false if there is none, or no room.
+    pub(crate) fn say_to_peer(&mut self, tag: PeerTag, message: &Control) -> bool {
+        let Some(link) = self.peers.get(&tag).filter(|peer| peer.secure).and_then(|peer| peer.link) else {
+            return false;
+        };
+        match self.sessions.send_message(link, Lane::Control as u8, &wire::encode(message)) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(%tag, %error, "a control message was not sent");
+                false
+            }
         }
     }
 

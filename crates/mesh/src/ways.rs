@@ -33,7 +33,8 @@ impl Mesh {
                 None => tracing::trace!(%from, "ignored a session packet from an address that passed no check"),
             },
             Some(Protocol::Punchline) if takes_direct => self.handle_check(way, datagram, now),
-            Some(Protocol::Stun) => self.handle_stun(from, datagram, now),
+            Some(Protocol::Stun) if at == SocketId::MAIN => self.handle_stun(from, datagram, now),
+            Some(Protocol::Stun) => self.handle_scouted(at, from, datagram, now),
             Some(Protocol::Punchline) | None => {
                 tracing::trace!(%from, len = datagram.len(), "ignored a datagram");
             }
@@ -179,6 +180,7 @@ impl Mesh {
                 let routers = self.why_not_direct(peer).map(|routers| format!(": {routers}")).unwrap_or_default();
                 self.path_missing(peer, false, format!("{why}{routers}"), now);
             }
+            punch::Event::Guessed { peer, met } => self.guess_ended(peer, met, now),
         }
     }
 
@@ -201,6 +203,7 @@ impl Mesh {
             Way::Server => Path::Relay,
         };
         let (path, since_known) = (peer.path, now.saturating_duration_since(peer.known_at));
+        peer.note_relayed(now);
         if way.is_direct() {
             for payload in std::mem::take(&mut peer.held) {
                 self.send(tag, way, payload, None);
@@ -215,6 +218,7 @@ impl Mesh {
         let Some(peer) = self.peers.get_mut(&tag) else { return };
         if is_lost {
             (peer.way, peer.path) = (None, Path::None);
+            peer.note_relayed(now);
         }
         let (path, since_known) = (peer.path, now.saturating_duration_since(peer.known_at));
         self.events.push_back(Event::Path { tag, path, addr: None, kind: None, rtt: None, since_known, why });

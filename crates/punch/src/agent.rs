@@ -11,8 +11,8 @@ use wire::{
 };
 
 use crate::{
-    Event, Ignored, Transmit, Way, choice::best_relayed, hygiene, path::State, peer::Peer, shared::Shared,
-    window::Window,
+    Event, Ignored, Transmit, Way, choice::best_relayed, guess::Guesser, hygiene, path::State, peer::Peer,
+    shared::Shared, window::Window,
 };
 
 /// Windows of removed peers that are kept, so that their old checks stay refused if they come back with the same keys.
@@ -20,11 +20,12 @@ const MAX_RETIRED: usize = 64;
 
 /// Finds and keeps a path to each peer; see the crate's description.
 pub struct Agent {
-    peers: BTreeMap<PeerTag, Peer>,
+    pub(crate) peers: BTreeMap<PeerTag, Peer>,
     /// Who may have sent a check with this tag.
     by_tag: BTreeMap<u32, Vec<PeerTag>>,
     retired: VecDeque<((u32, u32), Window)>,
-    shared: Shared,
+    pub(crate) shared: Shared,
+    pub(crate) guesser: Guesser,
 }
 
 /// A path as it is now.
@@ -44,7 +45,13 @@ impl Agent {
     /// An agent without peers. There must be one agent for each run of the program, because the agent counts the packets
     /// that the run's keys seal.
     pub fn new(seed: u64) -> Self {
-        Self { peers: BTreeMap::new(), by_tag: BTreeMap::new(), retired: VecDeque::new(), shared: Shared::new(seed) }
+        Self {
+            peers: BTreeMap::new(),
+            by_tag: BTreeMap::new(),
+            retired: VecDeque::new(),
+            shared: Shared::new(seed),
+            guesser: Guesser::default(),
+        }
     }
 
     /// Lets peers be on this very host: for tests and for trying things out.
@@ -101,6 +108,7 @@ impl Agent {
         }
         self.retired.push_back(((gone.keys.my_tag(), tag), gone.window));
         self.shared.disclaim_all(peer);
+        self.guesser.forget(peer);
     }
 
     /// Tries all addresses of a peer now: the peer is known, by way of somebody else, to be trying too.
@@ -173,7 +181,7 @@ impl Agent {
         let ticks = self.peers.values().filter_map(Peer::next_tick);
         let pings = self.peers.values().flat_map(|peer| peer.paths.iter().filter_map(|path| peer.ping_due(path)));
         let next_ping = pings.min().map(|due| self.shared.pacer.turn(due));
-        ticks.chain(next_ping).min()
+        ticks.chain(next_ping).chain(self.guess_timeout()).min()
     }
 
     /// Whose packets come this direct way; only ways that passed an authenticated check carry any.
@@ -205,7 +213,7 @@ impl Agent {
         Some(Route { way: path.way, kind: path.kind, rtt: path.rtt, doubtful })
     }
 
-    fn drive(&mut self, now: Instant) {
+    pub(crate) fn drive(&mut self, now: Instant) {
         for peer in self.peers.values_mut() {
             peer.tick(now, &mut self.shared);
         }
@@ -215,6 +223,7 @@ impl Agent {
                 self.shared.pacer.take(turn, now);
             }
         }
+        self.drive_guess(now);
     }
 
     /// The ping whose turn it is: first pings before repetitions, best candidates before others, all peers alike.

@@ -79,6 +79,13 @@ pub enum Event {
         /// When the next attempt begins.
         retry: Duration,
     },
+    /// The ports have been guessed, or not.
+    Guessed {
+        /// Whose.
+        peer: PeerTag,
+        /// Whether there is a direct path.
+        met: bool,
+    },
 }
 
 impl Event {
@@ -91,7 +98,8 @@ impl Event {
             | Self::Suspected { peer }
             | Self::Doubtful { peer }
             | Self::Lost { peer, .. }
-            | Self::Unreachable { peer, .. } => *peer,
+            | Self::Unreachable { peer, .. }
+            | Self::Guessed { peer, .. } => *peer,
         }
     }
 }

@@ -30,7 +30,12 @@
 //! Who relays to a peer is another [`Way`] ([`Agent::add_relay`]): checks measure it like any path, traffic takes it as long
 //! as there is no direct one, and beside a direct one that is [`Route::doubtful`] ([`Agent::spare`]).
 //!
-//! What it does not do: gather candidates, predict ports, open more sockets, forward anything for others.
+//! Where routers choose another port for each destination, or have been spoilt by a packet that came too early, ports are
+//! guessed ([`Pair`], [`Agent::begin_guess`]): one side opens sockets, the other side probes, both by a [`Plan`] that follows from
+//! what is known of the routers. The driver opens and closes sockets as [`Agent::poll_socket_request`] says, before it sends what
+//! is to be sent.
+//!
+//! What it does not do: gather candidates, forward anything for others, agree with the peer on a guess.
 //!
 //! ```
 //! use identity::{ChannelSecret, Identity};
@@ -64,6 +69,7 @@
 mod agent;
 mod choice;
 mod event;
+mod guess;
 mod hygiene;
 mod ledger;
 mod pace;
@@ -78,5 +84,6 @@ mod window;
 
 pub use agent::{Agent, Route};
 pub use event::{Event, Ignored, LostReason, NoPath, Transmit};
+pub use guess::{Pair, Part, Plan, SocketRequest, foreseen};
 pub use hygiene::Refused;
 pub use way::{SocketId, Way};

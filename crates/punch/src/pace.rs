@@ -34,7 +34,12 @@ impl Limiter {
     }
 
     pub(crate) fn take(&mut self, at: Instant) {
-        self.even = Some(self.even.map_or(at, |even| even.max(at)) + self.gap);
+        self.take_for(at, self.gap);
+    }
+
+    /// Takes a turn that is so long.
+    pub(crate) fn take_for(&mut self, at: Instant, gap: Duration) {
+        self.even = Some(self.even.map_or(at, |even| even.max(at)) + gap);
     }
 }
 

@@ -160,10 +160,15 @@ impl Path {
         let index = self.pings.iter().position(|(known, _)| *known == txid)?;
         let (_, sent) = self.pings.remove(index)?;
         let sample = now.duration_since(sent);
+        self.measure(sample, now);
+        Some(sample)
+    }
+
+    /// A ping was answered after so long.
+    pub(crate) fn measure(&mut self, sample: Duration, now: Instant) {
         self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
         self.answered = Some(now);
         self.unanswered = None;
-        Some(sample)
     }
 
     /// Nothing is known of the path any more, except that it exists.

@@ -10,7 +10,7 @@ use wire::{
 };
 
 use crate::{
-    Event, Ignored, Way,
+    Event, Ignored, SocketId, Way,
     choice::better,
     hygiene,
     pace::Limiter,
@@ -228,8 +228,10 @@ impl Peer {
         let tag = self.tag;
         let Some(path) = self.path_mut(from) else { return };
         if path.note_pong(txid, now).is_none() {
-            // It answers a ping that went elsewhere: the peer's NAT maps us otherwise, and this is where it is.
-            return;
+            // It answers a ping that went elsewhere: the peer's NAT maps us otherwise, and this is where it is. Unless it is a
+            // guess that was right.
+            let Some(sent) = shared.probes.take(txid, from) else { return };
+            path.measure(now.duration_since(sent), now);
         }
         if !shared.claim(from, tag, true, now) {
             return;
@@ -357,6 +359,25 @@ impl Peer {
         for path in self.paths.iter_mut().filter(|path| path.is_direct() || path.state == State::Untried) {
             path.start(plan, now);
         }
+    }
+
+    /// Whether the peer was heard on a socket.
+    pub(crate) fn uses(&self, id: SocketId) -> bool {
+        self.paths.iter().any(|path| matches!(path.way, Way::Direct { socket, .. } if socket == id))
+    }
+
+    /// A socket is no more, and no way from it.
+    pub(crate) fn drop_socket(&mut self, gone: SocketId, now: Instant, shared: &mut Shared) {
+        let is_gone = |way: Way| matches!(way, Way::Direct { socket, .. } if socket == gone);
+        if self.selected.is_some_and(is_gone) {
+            self.lose(now, shared);
+        }
+        for path in self.paths.iter().filter(|path| is_gone(path.way)) {
+            shared.disclaim(path.way, self.tag);
+        }
+        self.paths.retain(|path| !is_gone(path.way));
+        self.backup = self.backup.filter(|way| !is_gone(*way));
+        self.source = self.source.filter(|way| !is_gone(*way));
     }
 
     /// Tries one way: in full while there is no path, briefly beside one.

@@ -8,6 +8,7 @@ use wire::{PeerTag, check::Check};
 
 use crate::{
     Event, Transmit, Way,
+    guess::Probes,
     ledger::Ledger,
     pace::Pacer,
     schedule::{Jitter, LOST_AFTER_DOUBT},
@@ -23,6 +24,7 @@ const OWNER_GONE: Duration = LOST_AFTER_DOUBT;
 pub(crate) struct Shared {
     pub(crate) allow_loopback: bool,
     pub(crate) ledger: Ledger,
+    pub(crate) probes: Probes,
     pub(crate) pacer: Pacer,
     pub(crate) jitter: Jitter,
     pub(crate) events: VecDeque<Event>,
@@ -46,6 +48,7 @@ impl Shared {
         Self {
             allow_loopback: false,
             ledger: Ledger::default(),
+            probes: Probes::default(),
             pacer: Pacer::new(),
             jitter: Jitter::new(seed),
             events: VecDeque::new(),
@@ -58,21 +61,28 @@ impl Shared {
     /// Sends a ping; returns its transaction id.
     pub(crate) fn send_ping(&mut self, peer: PeerTag, keys: &PairKeys, way: Way) -> u32 {
         let txid = self.next_number as u32;
-        self.send(peer, keys, way, &Check::Ping { txid });
+        self.send(peer, keys, way, &Check::Ping { txid }, None);
         txid
+    }
+
+    /// Sends a ping to a port that the peer may be at, or that only opens our own router; no path comes of it before an answer.
+    pub(crate) fn send_probe(&mut self, peer: PeerTag, keys: &PairKeys, way: Way, ttl: Option<u8>, now: Instant) {
+        let txid = self.next_number as u32;
+        self.send(peer, keys, way, &Check::Ping { txid }, ttl);
+        self.probes.note(txid, way, now);
     }
 
     /// Sends a pong.
     pub(crate) fn send_pong(&mut self, peer: PeerTag, keys: &PairKeys, way: Way, txid: u32) {
         if self.outbox.len() < MAX_OUTBOX {
-            self.send(peer, keys, way, &Check::Pong { txid, observed: way.addr() });
+            self.send(peer, keys, way, &Check::Pong { txid, observed: way.addr() }, None);
         }
     }
 
-    fn send(&mut self, peer: PeerTag, keys: &PairKeys, way: Way, check: &Check) {
+    fn send(&mut self, peer: PeerTag, keys: &PairKeys, way: Way, check: &Check, ttl: Option<u8>) {
         let payload = keys.seal(self.next_number, check);
         self.next_number += 1;
-        self.outbox.push_back(Transmit { peer, way, payload, ttl: None });
+        self.outbox.push_back(Transmit { peer, way, payload, ttl });
     }
 
     /// Gives an address to a peer, unless another one has it with a better right. A relayed way needs no owner.

@@ -155,6 +155,7 @@ fn check_events(call: &Call, member: usize, seed: u64) {
                 assert!(routes.remove(&peer).is_some(), "seed {seed}: member {member}: loss of no path");
             }
             Event::Unreachable { .. } => assert!(!had, "seed {seed}: member {member}: unreachable over a path"),
+            Event::Guessed { .. } => panic!("seed {seed}: member {member}: nobody guesses here"),
         }
     }
     let agent = &call.world.at(member).agent;

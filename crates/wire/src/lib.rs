@@ -12,6 +12,7 @@
 //! | [`nat`] | members, about their routers | a sealed card of [`signal`] |
 //! | [`signal`] | a member and its rendezvous | a QUIC stream of [`frame`]s |
 //! | [`peer`] | two members | QUIC streams of [`frame`]s |
+//! | [`guess`] | two members whose routers are in the way | the control lane of [`peer`] |
 //! | [`voice`] | two members' `audio-pipe`s | QUIC datagrams |
 //! | [`agent`] | a local program and `puncher` | a Unix stream or a pipe of [`frame`]s |
 
@@ -19,6 +20,7 @@ pub mod agent;
 pub mod check;
 pub mod datagram;
 pub mod frame;
+pub mod guess;
 mod ids;
 pub mod nat;
 pub mod peer;

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::MessageId;
+use crate::{MessageId, guess::Guess};
 
 /// Application protocol of a session between members (RFC 7301).
 pub const ALPN: &[u8] = b"punchline-link/1";
@@ -34,6 +34,13 @@ impl Lane {
     pub fn from_u8(number: u8) -> Option<Self> {
         [Self::Control, Self::Text, Self::Voice].into_iter().find(|lane| *lane as u8 == number)
     }
+}
+
+/// On the control lane.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Control {
+    /// About guessing ports together.
+    Guess(Guess),
 }
 
 /// On the text lane.

@@ -1,6 +1,7 @@
 //! Whole members on a virtual internet.
 
 mod calls;
+mod guess;
 mod observe;
 mod relay;
 mod scenario;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use identity::Identity;
-use mesh::{Config, Event, Mesh, Secret, ServerEvent, SocketId};
+use mesh::{Config, Event, Mesh, Secret, ServerEvent, SocketId, SocketRequest};
 use netsim::{HostId, Kind, Lab, Link, Nat, Outgoing, Rng, RouterId, Segment, Stack, TTL};
 use wire::{
     RunId,
@@ -39,7 +39,13 @@ pub(crate) struct Member {
     /// Packets to each address that has never answered.
     to_the_silent: BTreeMap<SocketAddr, u32>,
     heard: BTreeSet<SocketAddr>,
+    /// The sockets beside the main one, and the most that there ever were.
+    pub(crate) sockets: BTreeSet<SocketId>,
+    pub(crate) most_sockets: usize,
 }
+
+/// Sockets beside the main one have ports from here on.
+const FIRST_EXTRA: u16 = 20_000;
 
 impl Member {
     fn settle(&mut self, now: Instant) {
@@ -48,6 +54,41 @@ impl Member {
                 self.mesh.tunnel_opened(now);
             }
             self.told.push((now, event));
+        }
+        while let Some(request) = self.mesh.poll_socket_request() {
+            match request {
+                SocketRequest::Open(id) => assert!(self.sockets.insert(id), "{id:?} is open"),
+                SocketRequest::Close(id) => assert!(self.sockets.remove(&id), "{id:?} is not open"),
+            }
+            self.most_sockets = self.most_sockets.max(self.sockets.len());
+        }
+    }
+
+    /// The next datagram to send, if its socket is open, and its time to live.
+    fn poll_packet(&mut self, now: Instant) -> Option<(Outgoing, u8)> {
+        loop {
+            self.settle(now);
+            let out = self.mesh.poll_transmit(now)?;
+            let (port, to) = match out.socket {
+                mesh::TUNNEL => (TUNNEL_PORT, SocketAddr::new(out.to.ip(), TUNNEL_PORT)),
+                SocketId::MAIN => (PORT, out.to),
+                extra if self.sockets.contains(&extra) => (FIRST_EXTRA + extra.0, out.to),
+                _ => continue,
+            };
+            let ttl = out.ttl.unwrap_or(TTL);
+            if out.socket == SocketId::MAIN && ttl == TTL {
+                self.note_sent(out.to);
+            }
+            return Some((Outgoing { port, to, payload: out.payload.to_vec() }, ttl));
+        }
+    }
+
+    fn socket_at(&self, port: u16) -> Option<SocketId> {
+        let extra = port.checked_sub(FIRST_EXTRA).map(SocketId).filter(|id| self.sockets.contains(id));
+        match port {
+            PORT => Some(SocketId::MAIN),
+            TUNNEL_PORT => Some(mesh::TUNNEL),
+            _ => extra,
         }
     }
 
@@ -82,8 +123,8 @@ impl Stack for Node {
                 server.handle_datagram(port, from, payload, now);
             }
             Self::Member(member) => {
+                let Some(at) = member.socket_at(port) else { return };
                 member.note_heard(from);
-                let at = if port == TUNNEL_PORT { mesh::TUNNEL } else { SocketId::MAIN };
                 member.mesh.handle_datagram(at, from, payload, now);
                 member.settle(now);
             }
@@ -121,16 +162,7 @@ impl Stack for Node {
                 let (port, payload) = (server.port_to(out.to), out.payload.to_vec());
                 Some((Outgoing { port, to: out.to, payload }, TTL))
             }
-            Self::Member(member) => {
-                let out = member.mesh.poll_transmit(now)?;
-                member.settle(now);
-                member.note_sent(out.to);
-                let (port, to) = match out.socket {
-                    mesh::TUNNEL => (TUNNEL_PORT, SocketAddr::new(out.to.ip(), TUNNEL_PORT)),
-                    _ => (PORT, out.to),
-                };
-                Some((Outgoing { port, to, payload: out.payload.to_vec() }, out.ttl.unwrap_or(TTL)))
-            }
+            Self::Member(member) => member.poll_packet(now),
         }
     }
 
@@ -320,6 +352,7 @@ impl World {
             relaying: mesh::Relaying::Allowed,
             introduce: false,
             observe: None,
+            guess: true,
         };
         change(&mut config);
         let member = Member {
@@ -328,6 +361,8 @@ impl World {
             started: now,
             to_the_silent: BTreeMap::new(),
             heard: BTreeSet::new(),
+            sockets: BTreeSet::new(),
+            most_sockets: 0,
         };
         self.lab.install(host, Node::Member(Box::new(member)));
         self.lab.with(host, |node, now| node.handle_timeout(now));

@@ -5,20 +5,22 @@
 pub mod puppet;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use identity::{ChannelSecret, Identity, PairKeys};
 use netsim::{HostId, Kind, Lab, Link, Nat, Outgoing, RouterId, Segment, Stack};
-use punch::{Agent, Event, Way};
+use punch::{Agent, Event, SocketId, SocketRequest, Way};
 use wire::{
     PeerTag, RunId, datagram,
     signal::{Candidate, CandidateKind},
 };
 
 pub const PORT: u16 = 5000;
+/// Sockets beside the main one have ports from here on.
+pub const FIRST_EXTRA: u16 = 20_000;
 pub const RTT: Duration = Duration::from_millis(40);
 const SERVER: &str = "198.51.100.1:3478";
 const VOICE: u8 = 64;
@@ -30,6 +32,11 @@ pub const fn ms(millis: u64) -> Duration {
 
 pub fn addr(text: &str) -> SocketAddr {
     text.parse().expect("an address and a port")
+}
+
+/// The port of a socket inside.
+pub fn port_of(socket: SocketId) -> u16 {
+    if socket == SocketId::MAIN { PORT } else { FIRST_EXTRA + socket.0 }
 }
 
 /// The keys between member `me` and member `peer`, by index.
@@ -55,8 +62,11 @@ pub struct Member {
     pub checks_sent: Vec<(Instant, SocketAddr)>,
     pub voice_heard: Vec<Instant>,
     pub voice_sent_to: Vec<(Instant, SocketAddr)>,
+    /// The sockets beside the main one, and the most that there ever were.
+    pub sockets: BTreeSet<SocketId>,
+    pub most_sockets: usize,
     talks_to: Option<(PeerTag, Instant)>,
-    outbox: VecDeque<Outgoing>,
+    outbox: VecDeque<(Outgoing, u8)>,
 }
 
 impl Member {
@@ -67,22 +77,46 @@ impl Member {
             checks_sent: Vec::new(),
             voice_heard: Vec::new(),
             voice_sent_to: Vec::new(),
+            sockets: BTreeSet::new(),
+            most_sockets: 0,
             talks_to: None,
             outbox: VecDeque::new(),
         }
     }
 
-    fn send(&mut self, to: SocketAddr, payload: Vec<u8>) {
-        self.outbox.push_back(Outgoing { port: PORT, to, payload });
+    /// From an open socket; what a closed one is to send is a fault of the agent.
+    fn send(&mut self, way: Way, payload: Vec<u8>, ttl: Option<u8>) {
+        let Way::Direct { socket, addr: to } = way else { panic!("nobody relays here") };
+        assert!(socket == SocketId::MAIN || self.sockets.contains(&socket), "{socket:?} is not open");
+        self.outbox.push_back((Outgoing { port: port_of(socket), to, payload }, ttl.unwrap_or(netsim::TTL)));
+    }
+
+    fn socket_at(&self, port: u16) -> Option<SocketId> {
+        let extra = port.checked_sub(FIRST_EXTRA).map(SocketId).filter(|id| self.sockets.contains(id));
+        if port == PORT { Some(SocketId::MAIN) } else { extra }
     }
 
     fn drain(&mut self, now: Instant) {
         let told = std::iter::from_fn(|| self.agent.poll_event());
         self.events.extend(told.filter(|event| !matches!(event, Event::Suspected { .. })).map(|event| (now, event)));
-        while let Some(out) = self.agent.poll_transmit() {
-            let to = out.way.addr().expect("nobody relays here");
-            self.checks_sent.push((now, to));
-            self.send(to, out.payload);
+        // What is still to be sent may be from a socket that is closed only afterwards.
+        let (mut checks, mut closing) = (Vec::new(), Vec::new());
+        while let Some(request) = self.agent.poll_socket_request() {
+            match request {
+                SocketRequest::Open(id) => {
+                    assert!(self.sockets.insert(id), "{id:?} is open");
+                    self.most_sockets = self.most_sockets.max(self.sockets.len());
+                }
+                SocketRequest::Close(id) => closing.push(id),
+            }
+        }
+        checks.extend(std::iter::from_fn(|| self.agent.poll_transmit()));
+        for out in checks {
+            self.checks_sent.push((now, out.way.addr().expect("nobody relays here")));
+            self.send(out.way, out.payload, out.ttl);
+        }
+        for id in closing {
+            assert!(self.sockets.remove(&id), "{id:?} is not open");
         }
     }
 
@@ -91,18 +125,20 @@ impl Member {
             let to = way.addr().expect("nobody relays here");
             self.agent.note_sent(peer, way, now);
             self.voice_sent_to.push((now, to));
-            self.send(to, vec![VOICE; 100]);
+            self.send(way, vec![VOICE; 100], None);
         }
         self.talks_to = Some((peer, now + VOICE_GAP));
     }
 }
 
 impl Stack for Member {
-    fn handle_datagram(&mut self, _port: u16, from: SocketAddr, payload: &[u8], now: Instant) {
+    fn handle_datagram(&mut self, port: u16, from: SocketAddr, payload: &[u8], now: Instant) {
+        let Some(socket) = self.socket_at(port) else { return };
+        let way = Way::Direct { socket, addr: from };
         if payload[0] == datagram::CHECK {
-            let _ = self.agent.handle_input(Way::to(from), payload, now);
-        } else if let Some(peer) = self.agent.peer_at(Way::to(from)) {
-            self.agent.note_received(peer, Way::to(from), now);
+            let _ = self.agent.handle_input(way, payload, now);
+        } else if let Some(peer) = self.agent.peer_at(way) {
+            self.agent.note_received(peer, way, now);
             self.voice_heard.push(now);
         }
         self.drain(now);
@@ -117,6 +153,10 @@ impl Stack for Member {
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
+        self.poll_packet(now).map(|(out, _)| out)
+    }
+
+    fn poll_packet(&mut self, now: Instant) -> Option<(Outgoing, u8)> {
         self.drain(now);
         self.outbox.pop_front()
     }
@@ -143,6 +183,13 @@ impl Stack for Node {
     fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
         match self {
             Self::Member(member) => member.poll_transmit(now),
+            Self::Server(_) => None,
+        }
+    }
+
+    fn poll_packet(&mut self, now: Instant) -> Option<(Outgoing, u8)> {
+        match self {
+            Self::Member(member) => member.poll_packet(now),
             Self::Server(_) => None,
         }
     }
@@ -223,6 +270,21 @@ impl World {
             self.lab.net.send(host, PORT, addr(SERVER), vec![index as u8], self.lab.now());
         }
         self.lab.run_for(ms(100));
+    }
+
+    /// Where the server sees one socket of a member; takes 100 ms.
+    pub fn observe_socket(&mut self, member: usize, socket: SocketId) -> SocketAddr {
+        let mark = 100 + member as u8;
+        self.lab.net.send(self.hosts[member], port_of(socket), addr(SERVER), vec![mark], self.lab.now());
+        self.lab.run_for(ms(100));
+        let Node::Server(seen) = self.lab.stack(self.server) else { unreachable!("installed as one") };
+        seen[&mark]
+    }
+
+    /// Where the server sees a member.
+    pub fn seen(&self, member: usize) -> SocketAddr {
+        let Node::Server(seen) = self.lab.stack(self.server) else { unreachable!("installed as one") };
+        seen[&(member as u8)]
     }
 
     /// What the others are told about a member: where the server sees it, and its own address.
@@ -320,5 +382,6 @@ pub fn name(event: &Event) -> &'static str {
         Event::Doubtful { .. } => "doubtful",
         Event::Lost { .. } => "lost",
         Event::Unreachable { .. } => "unreachable",
+        Event::Guessed { .. } => "guessed",
     }
 }

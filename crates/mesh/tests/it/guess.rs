@@ -1,0 +1,172 @@
+//! Members behind routers that choose another port for every destination, or that a packet has spoilt, get a direct path while
+//! the relay carries the call.
+
+use std::time::Duration;
+
+use mesh::{Config, Event, Observe};
+use netsim::{Kind, Means, direct_path_possible};
+use wire::agent::Path;
+
+use crate::world::{PORT, World};
+
+/// So many runs of each row, each with its own seed.
+const SEEDS: u64 = 20;
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Alice is there when Bob comes, so that her packets may come too early for his router.
+fn pair_with(seed: u64, kinds: [Kind; 2], loss: f64, change: impl Fn(&'static str, &mut Config)) -> World {
+    let mut world = World::with_relay(seed, loss);
+    for (who, kind) in ["alice", "bob"].into_iter().zip(kinds) {
+        world.home(who, kind);
+    }
+    for who in ["alice", "bob"] {
+        world.join_with(who, |config| {
+            config.observe = Some(Observe { port: PORT, observers: vec![] });
+            change(who, config);
+        });
+        world.lab.run_for(ms(1000));
+    }
+    world
+}
+
+fn pair(seed: u64, kinds: [Kind; 2]) -> World {
+    pair_with(seed, kinds, 0.0, |_, _| ())
+}
+
+fn path(world: &World, who: &str) -> Path {
+    world.member(who).mesh.peers().next().map_or(Path::None, |peer| peer.path)
+}
+
+fn is_direct(world: &World) -> bool {
+    ["alice", "bob"].iter().all(|who| path(world, who) == Path::Direct)
+}
+
+/// Time from Bob's start until both have told of a direct path; `None` if that takes longer than the limit.
+fn direct_after(world: &mut World, limit: Duration) -> Option<Duration> {
+    let end = world.lab.now() + limit;
+    while !is_direct(world) && world.lab.now() < end {
+        world.lab.run_for(ms(20));
+    }
+    let started = world.member("bob").started;
+    let first = |who: &str| {
+        let told = &world.member(who).told;
+        told.iter()
+            .find(|(_, event)| matches!(event, Event::Path { path: Path::Direct, .. }))
+            .map(|(at, _)| *at - started)
+    };
+    if is_direct(world) { first("alice").max(first("bob")) } else { None }
+}
+
+/// Times of those that got a direct path, sorted.
+fn times(kinds: [Kind; 2], limit: Duration) -> Vec<Duration> {
+    let mut times = Vec::new();
+    for seed in 0..SEEDS {
+        let mut world = pair(seed, kinds);
+        times.extend(direct_after(&mut world, limit));
+        for who in ["alice", "bob"] {
+            assert!(world.member(who).most_sockets <= 256, "{who}");
+        }
+    }
+    times.sort();
+    let at = |share: usize| times.get((times.len() * share / 100).min(times.len().saturating_sub(1)));
+    println!("{} x {}: {} of {SEEDS}, p50 {:?}, p95 {:?}", kinds[0], kinds[1], times.len(), at(50), at(95));
+    times
+}
+
+fn both_ways(a: Kind, b: Kind, limit: Duration) -> [usize; 2] {
+    [[a, b], [b, a]].map(|kinds| times(kinds, limit).len())
+}
+
+#[test]
+fn a_sequence_is_foreseen_without_a_guess() {
+    for kinds in [[Kind::SymmetricSequential, Kind::Port], [Kind::Port, Kind::SymmetricSequential]] {
+        let times = times(kinds, ms(4000));
+        assert_eq!(times.len() as u64, SEEDS, "{kinds:?}");
+        assert!(times[times.len() / 2] < ms(500), "{kinds:?}: {times:?}");
+    }
+}
+
+#[test]
+fn random_ports_are_met_within_5_s() {
+    for kinds in [[Kind::Symmetric, Kind::Port], [Kind::Port, Kind::Symmetric], [Kind::LinuxOpen, Kind::Symmetric]] {
+        let times = times(kinds, ms(5000));
+        let in_time = times.iter().filter(|time| **time <= ms(5000)).count() as u64;
+        assert!(in_time * 100 >= SEEDS * 95, "{kinds:?}: {times:?}");
+    }
+}
+
+#[test]
+fn blocks_and_sequences_meet_whatever_is_in_front_of_the_other() {
+    let foreseeable = [Kind::SymmetricSequential, Kind::SymmetricBlock];
+    for a in foreseeable {
+        for b in [Kind::Port, Kind::LinuxOpen, Kind::SymmetricSequential, Kind::SymmetricBlock] {
+            assert_eq!(both_ways(a, b, Duration::from_secs(120)), [SEEDS as usize; 2], "{a} and {b}");
+        }
+    }
+}
+
+#[test]
+fn a_spoilt_router_is_met_from_fresh_sockets() {
+    for other in [Kind::Port, Kind::Linux, Kind::LinuxOpen, Kind::PortRandom] {
+        assert_eq!(both_ways(Kind::LinuxOpen, other, ms(10_000)), [SEEDS as usize; 2], "{other}");
+    }
+}
+
+#[test]
+fn every_pair_of_routers_gets_the_path_that_theory_allows() {
+    for a in Kind::ALL {
+        for b in Kind::ALL {
+            let means = direct_path_possible(a, b);
+            let mut world = pair(77, [a, b]);
+            let limit = if means.is_direct() { 120_000 } else { 12_000 };
+            let met = direct_after(&mut world, ms(limit)).is_some();
+            // A router that seems to keep its port, seen from one address only, is not known to choose.
+            let is_unseen = [a, b].contains(&Kind::SymmetricAddr);
+            assert!(met == means.is_direct() || is_unseen || means == Means::Birthday, "{a} and {b}: {means}, {met}");
+        }
+    }
+}
+
+#[test]
+fn whoever_does_not_want_to_guess_is_not_made_to() {
+    for unwilling in ["alice", "bob"] {
+        let change = |who: &'static str, config: &mut Config| config.guess = who != unwilling;
+        let mut world = pair_with(3, [Kind::Symmetric, Kind::Port], 0.0, change);
+
+        assert_eq!(direct_after(&mut world, Duration::from_secs(30)), None, "{unwilling}");
+
+        assert_eq!([path(&world, "alice"), path(&world, "bob")], [Path::Relay; 2]);
+        for who in ["alice", "bob"] {
+            assert_eq!(world.member(who).most_sockets, 0, "{who}");
+        }
+    }
+}
+
+#[test]
+fn two_random_routers_are_not_tried_and_it_is_said_why() {
+    let mut world = pair(3, [Kind::Symmetric, Kind::Symmetric]);
+
+    assert_eq!(direct_after(&mut world, Duration::from_secs(10)), None);
+
+    let why = world.member("alice").told.iter().rev().find_map(|(_, event)| match event {
+        Event::Path { path: Path::Relay, why, .. } => Some(why.clone()),
+        _ => None,
+    });
+    assert_eq!(why.as_deref(), Some("both routers choose a random port for every destination"));
+    assert_eq!(world.member("alice").most_sockets, 0);
+}
+
+#[test]
+fn once_a_socket_has_won_the_others_are_closed_and_the_call_stays_on_it() {
+    let mut world = pair(5, [Kind::Symmetric, Kind::Port]);
+    assert!(direct_after(&mut world, ms(10_000)).is_some());
+
+    world.lab.run_for(Duration::from_secs(120));
+
+    assert!(is_direct(&world));
+    assert_eq!(world.member("alice").sockets.len(), 1);
+    assert_eq!(world.member("bob").sockets.len(), 0);
+}

@@ -1,0 +1,343 @@
+//! Who opens how many sockets, and who probes which ports, when, and how far: from what is known of two routers.
+//!
+//! | the two routers | one side | the other side |
+//! |---|---|---|
+//! | both keep one port for all | a fresh socket, first packet short-lived | the same |
+//! | one chooses a port for each destination | opens sockets towards the known port | probes where those may have been put |
+//! | both do, but one lets any port of an address in | that one opens sockets | probes |
+//! | both do, in sequence or in small blocks | opens sockets, all towards a few likely ports | the same |
+//! | both do, and one of them anywhere | nothing | nothing |
+
+use std::time::Duration;
+
+use wire::{
+    guess::Router,
+    nat::{Filtering, Mapping, Ports},
+};
+
+use super::ports::{self, Rng};
+
+/// Packets of one guess, on either side; the odds of a router that chooses among 64512 ports are 98 in 100 with
+/// 256 sockets. Routers' tables are not large.
+pub(crate) const MAX_PROBES: usize = 1024;
+/// Sockets of one guess.
+pub(crate) const MAX_SOCKETS: u16 = 256;
+/// Gap between probes: 300 a second.
+pub(crate) const GAP: Duration = Duration::from_micros(3333);
+/// Gap between packets that only open the own router: 500 a second.
+const OPENER_GAP: Duration = Duration::from_millis(2);
+/// Hops of a packet that is to leave the own routers, a carrier's too, but not to arrive at the other side's: a home, an
+/// access network and a carrier make 2 to 4, and few ways from there to another home are as short as 2 more.
+const OPENER_TTL: u8 = 5;
+/// Sockets of a sequence towards one port, and which of them it is to be: half of them may be taken by others.
+const SEQUENCE: u16 = 40;
+/// Sockets towards a known port if the own router chooses in sequence: one, and some for the packets that are lost.
+const FEW: u16 = 4;
+/// More pairs of ports than this are not met by [`MAX_PROBES`] packets of either side.
+const MAX_PAIRS: u32 = 512 * 512;
+/// When a fresh socket pings, after its first packet; dense, as every volley is.
+const FRESH: [u64; 9] = [0, 20, 45, 80, 130, 200, 300, 450, 650];
+/// How long after the last packet an answer may take, besides the round trip.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// Two routers, seen from one side.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair {
+    /// Ours.
+    pub ours: Router,
+    /// Theirs.
+    pub theirs: Router,
+    /// At which port the rendezvous sees the peer's socket of all calls.
+    pub their_port: u16,
+    /// Round trip to the peer, by the way that its packets take now.
+    pub rtt: Duration,
+    /// Whether we made the offer; decides where both sides could do either part.
+    pub leads: bool,
+}
+
+/// What one side does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Plan {
+    /// Sockets to open; without any, everything is sent from the main one.
+    pub(crate) sockets: u16,
+    /// What is sent, in this order.
+    pub(crate) volleys: Vec<Volley>,
+    /// How long it may all take.
+    pub(crate) patience: Duration,
+}
+
+/// Packets to some ports, from every socket.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Volley {
+    /// Not before so long after the start.
+    pub(crate) after: Duration,
+    pub(crate) ports: Vec<u16>,
+    pub(crate) ttl: Option<u8>,
+    pub(crate) gap: Duration,
+}
+
+/// What one side has to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Part {
+    /// Start anew from a fresh socket: guessing should not be needed.
+    Restart,
+    /// Open sockets, for the other side to find one.
+    Open,
+    /// Find one.
+    Probe,
+    /// Both at once.
+    Meet,
+}
+
+impl Pair {
+    /// Our part; `None` if no guess would meet.
+    pub fn part(&self) -> Option<Part> {
+        let (ours, theirs) = (&self.ours, &self.theirs);
+        match (is_hard(ours), is_hard(theirs)) {
+            (false, false) => Some(Part::Restart),
+            (true, false) => Some(Part::Open),
+            (false, true) => Some(Part::Probe),
+            (true, true) => match (hears_all_ports(ours), hears_all_ports(theirs)) {
+                (true, true) => Some(if self.leads { Part::Open } else { Part::Probe }),
+                (true, false) => Some(Part::Open),
+                (false, true) => Some(Part::Probe),
+                (false, false) => (span(ours)?.saturating_mul(span(theirs)?) <= MAX_PAIRS).then_some(Part::Meet),
+            },
+        }
+    }
+
+    /// Whether a fresh socket of ours has to be seen by the rendezvous before the start.
+    pub fn needs_scout(ours: &Router, theirs: &Router) -> bool {
+        is_sequential(ours) || !is_hard(ours) && !is_hard(theirs)
+    }
+
+    /// Whether a guess that has not met is worth another one soon.
+    pub fn is_worth_another(&self) -> bool {
+        let (ours, theirs) = (&self.ours, &self.theirs);
+        is_hard(ours) && is_hard(theirs) && !(is_sequential(ours) && is_sequential(theirs))
+    }
+
+    /// What we do; `None` if no guess would meet. Everything left to chance follows from the seed.
+    pub fn plan(&self, seed: u64) -> Option<Plan> {
+        let mut rng = Rng::new(seed);
+        let plan = match self.part()? {
+            Part::Restart => self.restart()?,
+            Part::Open => self.open(),
+            Part::Probe => self.probe(&mut rng),
+            Part::Meet => self.meet(&mut rng),
+        };
+        Some(plan)
+    }
+
+    /// A router that was spoilt by what came too early must not be spoilt again: its own side sends first, and the other side
+    /// waits. If that may be true of both, the first packets are short-lived.
+    fn restart(&self) -> Option<Plan> {
+        let port = vec![self.theirs.port?];
+        let spoilt = |router: &Router| router.poisoned == Some(true);
+        let waits = spoilt(&self.theirs) && !spoilt(&self.ours);
+        let is_safe = spoilt(&self.ours) && !spoilt(&self.theirs);
+        let volley = |after, ttl| Volley { after, ports: port.clone(), ttl, gap: GAP };
+        let mut volleys = Vec::new();
+        if !waits {
+            volleys.push(volley(Duration::ZERO, (!is_safe).then_some(OPENER_TTL)));
+        }
+        // The other side begins half a round trip earlier or later.
+        let start = self.rtt + Duration::from_millis(20);
+        volleys.extend(FRESH.map(|at| volley(start + Duration::from_millis(at), None)));
+        Some(Plan { sockets: 1, volleys, patience: start + Duration::from_millis(FRESH[8]) + self.rtt + GRACE })
+    }
+
+    /// Short-lived packets open our router and leave theirs alone; packets that arrive follow once they can't spoil anything.
+    fn open(&self) -> Plan {
+        let sockets = match self.ours.ports {
+            Some(Ports::Sequential { .. }) => FEW,
+            Some(Ports::Block { size, .. }) => (size / 8).clamp(16, 64),
+            _ => MAX_SOCKETS,
+        };
+        let volley = |after, ttl| Volley { after, ports: vec![self.their_port], ttl, gap: OPENER_GAP };
+        let time_of = |probes: u32| self.rtt + GAP * probes + Duration::from_millis(100);
+        let likely = span(&self.ours).map_or(MAX_PROBES as u32, |span| span.min(MAX_PROBES as u32));
+        let all = if is_sequential(&self.ours) { likely } else { MAX_PROBES as u32 };
+        let mut volleys = vec![volley(Duration::ZERO, Some(OPENER_TTL))];
+        if self.theirs.poisoned == Some(false) {
+            volleys.push(volley(time_of(0), None));
+        }
+        volleys.push(volley(time_of(likely), None));
+        if all > likely && self.theirs.poisoned != Some(true) {
+            volleys.push(volley(time_of(all), None));
+        }
+        let patience = time_of(all) + OPENER_GAP * u32::from(sockets) + self.rtt + GRACE;
+        Plan { sockets, volleys, patience }
+    }
+
+    fn probe(&self, rng: &mut Rng) -> Plan {
+        let last = self.theirs.port.unwrap_or(self.their_port);
+        let ports = ports::likely(self.theirs.ports.unwrap_or(Ports::Random), last, MAX_PROBES, rng);
+        let volley = |after| Volley { after, ports: ports.clone(), ttl: None, gap: GAP };
+        let took = GAP * ports.len() as u32;
+        // So few that they may all be repeated, for those that got lost.
+        let again =
+            is_sequential(&self.theirs).then(|| [100, 400].map(|after| volley(took + Duration::from_millis(after))));
+        let volleys = [volley(Duration::ZERO)].into_iter().chain(again.into_iter().flatten()).collect();
+        // The other side's last packets come later.
+        let patience = took + OPENER_GAP * u32::from(MAX_SOCKETS) + self.rtt * 2 + GRACE;
+        Plan { sockets: 0, volleys, patience }
+    }
+
+    /// Two ports have to be right at once. So all of our sockets send to the same few: of those few, some of our sockets are then
+    /// where the other side's sockets send to.
+    fn meet(&self, rng: &mut Rng) -> Plan {
+        let sockets = if is_sequential(&self.ours) { SEQUENCE } else { MAX_SOCKETS };
+        let both_in_sequence = is_sequential(&self.ours) && is_sequential(&self.theirs);
+        let aims = match self.theirs.ports {
+            Some(Ports::Sequential { step }) => {
+                // The other side's first 40 sockets send to one port, and then to the next one.
+                let steps: &[i32] = if both_in_sequence { &[20] } else { &[18, 22, 58, 62] };
+                let last = self.theirs.port.unwrap_or(self.their_port);
+                steps.iter().filter_map(|count| ports::nth(last, step, *count)).collect()
+            }
+            Some(Ports::Block { first, size }) => {
+                let aims = if is_sequential(&self.ours) { 2 } else { MAX_PROBES / usize::from(sockets) };
+                ports::some_of(first, size, aims, rng)
+            }
+            _ => Vec::new(),
+        };
+        let volley = |after| Volley { after, ports: aims.clone(), ttl: None, gap: GAP };
+        let took = GAP * u32::from(sockets) * aims.len() as u32;
+        let mut volleys = vec![volley(Duration::ZERO)];
+        if is_sequential(&self.ours) {
+            volleys.extend([300, 900].map(|after| volley(took + Duration::from_millis(after))));
+        }
+        let patience = took.max(GAP * MAX_PROBES as u32) + self.rtt * 2 + GRACE;
+        Plan { sockets, volleys, patience }
+    }
+}
+
+/// Whether peers are sent to from another port than the rendezvous sees.
+pub(crate) fn is_hard(router: &Router) -> bool {
+    matches!(router.mapping, Some(Mapping::Adm | Mapping::Apdm))
+}
+
+fn is_sequential(router: &Router) -> bool {
+    is_hard(router) && matches!(router.ports, Some(Ports::Sequential { .. }))
+}
+
+/// Whether a port that is open for one port of an address is open for all of them, in both directions.
+fn hears_all_ports(router: &Router) -> bool {
+    router.mapping == Some(Mapping::Adm) && matches!(router.filtering, Some(Filtering::Eif | Filtering::Adf))
+}
+
+/// Among how many ports a router chooses; `None` if anything may come.
+fn span(router: &Router) -> Option<u32> {
+    match router.ports {
+        Some(Ports::Sequential { .. }) => Some(ports::AHEAD as u32),
+        Some(Ports::Block { size, .. }) => Some(size.into()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router(mapping: Mapping, ports: Ports) -> Router {
+        let (mapping, ports, filtering) = (Some(mapping), Some(ports), Some(Filtering::Apdf));
+        Router { mapping, ports, filtering, poisoned: Some(false), port: Some(40_000) }
+    }
+
+    fn easy() -> Router {
+        router(Mapping::Eim, Ports::Preserving)
+    }
+
+    fn hard(ports: Ports) -> Router {
+        router(Mapping::Apdm, ports)
+    }
+
+    fn pair(ours: Router, theirs: Router) -> Pair {
+        Pair { ours, theirs, their_port: 5000, rtt: Duration::from_millis(40), leads: true }
+    }
+
+    const RANDOM: Ports = Ports::Random;
+    const SEQUENCE: Ports = Ports::Sequential { step: 1 };
+    const BLOCK: Ports = Ports::Block { first: 20_480, size: 512 };
+
+    fn all() -> Vec<Router> {
+        let lenient = Router { filtering: Some(Filtering::Adf), ..router(Mapping::Adm, RANDOM) };
+        let spoilt = Router { poisoned: Some(true), ..easy() };
+        vec![easy(), spoilt, hard(RANDOM), hard(SEQUENCE), hard(BLOCK), lenient, router(Mapping::Adm, BLOCK)]
+    }
+
+    #[test]
+    fn parts_table() {
+        let lenient = Router { filtering: Some(Filtering::Adf), ..router(Mapping::Adm, RANDOM) };
+        let wide = hard(Ports::Block { first: 0, size: 4096 });
+        for (ours, theirs, expected) in [
+            (easy(), easy(), Some(Part::Restart)),
+            (hard(RANDOM), easy(), Some(Part::Open)),
+            (easy(), hard(BLOCK), Some(Part::Probe)),
+            (hard(SEQUENCE), hard(SEQUENCE), Some(Part::Meet)),
+            (hard(SEQUENCE), hard(BLOCK), Some(Part::Meet)),
+            (hard(BLOCK), hard(BLOCK), Some(Part::Meet)),
+            (hard(BLOCK), wide, None),
+            (hard(SEQUENCE), wide, Some(Part::Meet)),
+            (lenient, hard(RANDOM), Some(Part::Open)),
+            (hard(BLOCK), lenient, Some(Part::Probe)),
+            (hard(RANDOM), hard(RANDOM), None),
+            (hard(RANDOM), hard(SEQUENCE), None),
+        ] {
+            assert_eq!(pair(ours, theirs).part(), expected, "{ours:?} and {theirs:?}");
+        }
+    }
+
+    #[test]
+    fn the_two_sides_take_parts_that_fit() {
+        for ours in all() {
+            for theirs in all() {
+                let here = pair(ours, theirs);
+                let there = Pair { ours: theirs, theirs: ours, leads: false, ..here };
+                let fits = match here.part() {
+                    Some(Part::Open) => there.part() == Some(Part::Probe),
+                    Some(Part::Probe) => there.part() == Some(Part::Open),
+                    same => there.part() == same,
+                };
+                assert!(fits, "{ours:?} and {theirs:?}: {:?} and {:?}", here.part(), there.part());
+            }
+        }
+    }
+
+    #[test]
+    fn no_plan_has_more_packets_or_sockets_than_a_router_bears() {
+        for ours in all() {
+            for theirs in all() {
+                let Some(plan) = pair(ours, theirs).plan(1) else { continue };
+                let ports: usize = plan.volleys.iter().map(|volley| volley.ports.len()).sum();
+                let packets = ports * usize::from(plan.sockets.max(1));
+                assert!((1..=MAX_PROBES).contains(&packets), "{packets} for {ours:?} and {theirs:?}");
+                assert!(plan.sockets <= MAX_SOCKETS);
+                assert!(plan.volleys.is_sorted_by_key(|volley| volley.after));
+                assert!(plan.volleys.iter().all(|volley| volley.after < plan.patience));
+            }
+        }
+    }
+
+    #[test]
+    fn the_odds_of_a_random_router_are_those_of_256_sockets_and_1024_ports() {
+        let open = pair(hard(RANDOM), easy()).plan(1).unwrap();
+        let probe = pair(easy(), hard(RANDOM)).plan(1).unwrap();
+        assert_eq!((open.sockets, probe.volleys[0].ports.len()), (256, 1024));
+        assert_eq!((open.volleys[0].ttl, probe.volleys[0].ttl), (Some(OPENER_TTL), None));
+    }
+
+    #[test]
+    fn a_spoilt_router_is_sent_nothing_before_its_own_side_has_sent() {
+        let spoilt = Router { poisoned: Some(true), ..easy() };
+        let (first, second) = (pair(spoilt, easy()).plan(1).unwrap(), pair(easy(), spoilt).plan(1).unwrap());
+        assert_eq!((first.volleys[0].after, first.volleys[0].ttl), (Duration::ZERO, None));
+        assert!(second.volleys[0].after > Duration::from_millis(40));
+        let both = pair(spoilt, spoilt).plan(1).unwrap();
+        assert_eq!((both.volleys[0].after, both.volleys[0].ttl), (Duration::ZERO, Some(OPENER_TTL)));
+        let open = pair(hard(RANDOM), spoilt).plan(1).unwrap();
+        let probed = GAP * MAX_PROBES as u32;
+        assert!(open.volleys[1..].iter().all(|volley| volley.after > probed), "{open:?}");
+    }
+}
