@@ -204,7 +204,8 @@ impl Mesh {
     pub(crate) fn signalling_source(&self, at: SocketId, from: SocketAddr) -> Option<SocketAddr> {
         match at {
             TUNNEL => self.detour.is_open.then_some(FAR_END),
-            _ => (from == self.config.server || self.introducer.is_some()).then_some(from),
+            SocketId::MAIN => (from == self.config.server || self.introducer.is_some()).then_some(from),
+            _ => None,
         }
     }
 

@@ -111,10 +111,12 @@ impl Pair {
         is_sequential(ours) || !is_hard(ours) && !is_hard(theirs)
     }
 
-    /// Whether a guess that has not met is worth another one soon.
+    /// Whether a guess that has not met is worth another one soon: what was seen of a router may have deceived, and two that choose
+    /// are met by chance.
     pub fn is_worth_another(&self) -> bool {
         let (ours, theirs) = (&self.ours, &self.theirs);
-        is_hard(ours) && is_hard(theirs) && !(is_sequential(ours) && is_sequential(theirs))
+        let is_cheap = |router: &Router| is_hard(router) && span(router).is_some();
+        is_hard(ours) && is_hard(theirs) || is_cheap(ours) || is_cheap(theirs)
     }
 
     /// What we do; `None` if no guess would meet. Everything left to chance follows from the seed.
