@@ -142,6 +142,9 @@ pub(crate) struct Member {
     /// Do not ask the router to forward a port (PCP, NAT-PMP, UPnP)
     #[arg(long)]
     pub(crate) no_portmap: bool,
+    /// Do not guess ports where routers choose another one for each destination
+    #[arg(long)]
+    pub(crate) no_guess: bool,
     /// Use loopback addresses as well, for calls inside one machine
     #[arg(long)]
     pub(crate) loopback: bool,

@@ -21,6 +21,7 @@ use crate::{
     pins::Pins,
     router::Router,
     socket::{self, Udp},
+    sockets::Sockets,
     tunnel::Tunnel,
 };
 
@@ -28,8 +29,8 @@ const UDP: Token = Token(0);
 /// How often the interfaces are looked at.
 pub(crate) const INTERFACE_POLL: Duration = Duration::from_secs(2);
 /// Datagrams taken from the socket before anything else gets its turn.
-const RECEIVE_BUDGET: usize = 64;
-const MAX_RECEIVED: usize = 2048;
+pub(crate) const RECEIVE_BUDGET: usize = 64;
+pub(crate) const MAX_RECEIVED: usize = 2048;
 
 /// What the loop needs to run.
 pub(crate) struct Parts {
@@ -87,14 +88,17 @@ pub(crate) struct Driver {
     pub(crate) tunnel: Option<Tunnel>,
     /// Whether the loop is told of room in the socket.
     awaits_room: bool,
+    pub(crate) sockets: Sockets,
 }
 
 impl Driver {
     pub(crate) fn new(parts: Parts, interfaces: Vec<Candidate>, now: Instant) -> Self {
         let server = FromPuncher::Server { connected: false, text: "asking the rendezvous".to_owned() };
         let interfaces_at = now + INTERFACE_POLL;
+        let sockets = Sockets::new(parts.udp.local());
         Self {
             parts,
+            sockets,
             held: Held::default(),
             ending: None,
             interfaces_at,
@@ -162,7 +166,10 @@ impl Driver {
             Signals::TOKEN => self.handle_signals(),
             Tunnel::TOKEN => self.handle_tunnel(),
             router if Router::is_mine(router) => self.handle_router(router),
-            client => self.handle_client(client),
+            other => match Sockets::named(other) {
+                Some(socket) => self.receive_aside(socket),
+                None => self.handle_client(other),
+            },
         }
     }
 
@@ -212,6 +219,7 @@ impl Driver {
     /// Sends and reports everything that the mesh has to say.
     pub(crate) fn drain(&mut self) {
         loop {
+            self.serve_sockets();
             self.transmit();
             let Some(event) = self.parts.mesh.poll_event() else { return };
             self.handle_event(event);
@@ -225,6 +233,10 @@ impl Driver {
                 self.send_by_tunnel(transmit.payload, now);
                 continue;
             }
+            if transmit.socket != SocketId::MAIN {
+                self.send_aside(&transmit, now);
+                continue;
+            }
             match self.parts.udp.send(transmit.to, &transmit.payload) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -232,7 +244,10 @@ impl Driver {
                     return;
                 }
                 // A route may be missing for one candidate and there for another; the mesh learns from silence.
-                Err(error) => tracing::debug!(to = %transmit.to, %error, "a datagram was not sent"),
+                Err(error) => {
+                    tracing::debug!(to = %transmit.to, %error, "a datagram was not sent");
+                    self.parts.mesh.note_unsent(transmit.to, now);
+                }
             }
         }
     }
@@ -266,6 +281,10 @@ impl Driver {
         for transmit in last_words.iter().chain(&last_words) {
             if transmit.socket == mesh::TUNNEL {
                 self.send_by_tunnel(transmit.payload.clone(), now);
+                continue;
+            }
+            if transmit.socket != SocketId::MAIN {
+                self.send_aside(transmit, now);
                 continue;
             }
             if let Err(error) = self.parts.udp.send(transmit.to, &transmit.payload) {

@@ -22,6 +22,7 @@ mod router;
 mod session;
 mod show;
 mod socket;
+mod sockets;
 mod tunnel;
 
 use std::process::ExitCode;

@@ -103,6 +103,7 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         seed: edge::random()?,
         allow_loopback: member.loopback,
         observe: Some(observe(&udp, server, known_server.addrs(), &member.stun)),
+        guess: !member.no_guess,
         retry: way.retry,
         tunnel: !way.introduce && member.relaying() != Relaying::Refused,
         relaying: member.relaying(),

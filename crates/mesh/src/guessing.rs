@@ -87,9 +87,13 @@ impl Mesh {
         self.settle(now);
     }
 
-    /// The system has refused to send a datagram, or has told of an error of one sent before.
-    pub fn note_unsent(&mut self, now: Instant) {
+    /// The system has refused to send a datagram there, or has told of an error of one sent before (to an unspecified address, if
+    /// it does not say of which).
+    pub fn note_unsent(&mut self, to: SocketAddr, now: Instant) {
         let Some(current) = &mut self.guessing.current else { return };
+        if to.ip() != current.at.ip() && !to.ip().is_unspecified() {
+            return;
+        }
         current.unsent += 1;
         if current.unsent > MAX_UNSENT {
             tracing::debug!("packets of a guess could not be sent");
@@ -132,7 +136,7 @@ impl Mesh {
         let peer = self.peers.get(&tag)?;
         let relayed_since = peer.relayed_since.filter(|_| self.key() > peer.key)?;
         // What has to go by TCP will not go by guessing.
-        if !matches!(self.signalling, State::Joined { .. }) || self.detour.is_open {
+        if !matches!(self.signalling, State::Joined { .. }) || self.is_tunnelled() {
             return None;
         }
         let (ours, theirs) = (self.nat()?, peer.nat.as_ref()?);

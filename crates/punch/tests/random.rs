@@ -149,7 +149,7 @@ fn check_events(call: &Call, member: usize, seed: u64) {
             }
             Event::Confirmed { way, .. } | Event::Switched { way, .. } => drop(routes.insert(peer, *way)),
             Event::Suspected { .. } | Event::Doubtful { .. } => {
-                assert!(had, "seed {seed}: member {member}: doubt about no path")
+                assert!(had, "seed {seed}: member {member}: doubt about no path");
             }
             Event::Lost { .. } => {
                 assert!(routes.remove(&peer).is_some(), "seed {seed}: member {member}: loss of no path");

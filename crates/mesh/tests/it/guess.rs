@@ -18,7 +18,7 @@ const fn ms(millis: u64) -> Duration {
 
 /// Alice is there when Bob comes, so that her packets may come too early for his router.
 fn pair_with(seed: u64, kinds: [Kind; 2], change: impl Fn(&'static str, &mut Config)) -> World {
-    let mut world = World::with_relay(seed, 0.0);
+    let mut world = World::new(seed);
     for (who, kind) in ["alice", "bob"].into_iter().zip(kinds) {
         world.home(who, kind);
     }
@@ -28,7 +28,7 @@ fn pair_with(seed: u64, kinds: [Kind; 2], change: impl Fn(&'static str, &mut Con
 
 /// The same, but Bob's wireless network is so slow that Alice's packets are at his router before his own.
 fn slow_pair(seed: u64, kinds: [Kind; 2]) -> World {
-    let mut world = World::with_relay(seed, 0.0);
+    let mut world = World::new(seed);
     for (who, kind) in ["alice", "bob"].into_iter().zip(kinds) {
         world.home(who, kind);
     }
@@ -80,6 +80,7 @@ fn times(kinds: [Kind; 2], limit: Duration) -> Vec<Duration> {
     times_of(kinds, limit, pair)
 }
 
+#[allow(clippy::print_stdout, reason = "the figures are for who asks for them by --nocapture")]
 fn times_of(kinds: [Kind; 2], limit: Duration, pair: impl Fn(u64, [Kind; 2]) -> World) -> Vec<Duration> {
     let mut times = Vec::new();
     for seed in 0..SEEDS {
