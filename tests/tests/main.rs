@@ -16,6 +16,7 @@ mod life;
 mod matrix;
 #[cfg(target_os = "linux")]
 mod nat;
+#[cfg(target_os = "linux")]
 mod portmap;
 #[cfg(target_os = "linux")]
 mod strangers;
