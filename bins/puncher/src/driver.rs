@@ -23,6 +23,7 @@ use crate::{
     socket::{self, Udp},
     sockets::Sockets,
     tunnel::Tunnel,
+    watch::Watch,
 };
 
 const UDP: Token = Token(0);
@@ -70,7 +71,9 @@ pub(crate) struct Driver {
     pub(crate) parts: Parts,
     pub(crate) held: Held,
     ending: Option<anyhow::Result<Ending>>,
-    interfaces_at: Instant,
+    /// When to look at the interfaces again, though nobody has said that they changed.
+    pub(crate) interfaces_at: Instant,
+    pub(crate) watch: Watch,
     pub(crate) interfaces: Vec<Candidate>,
     /// When to look again which router there is.
     pub(crate) router_at: Instant,
@@ -96,12 +99,14 @@ impl Driver {
         let server = FromPuncher::Server { connected: false, text: "asking the rendezvous".to_owned() };
         let interfaces_at = now + INTERFACE_POLL;
         let sockets = Sockets::new(parts.udp.local());
+        let watch = Watch::start(parts.poll.registry());
         Self {
             parts,
             sockets,
             held: Held::default(),
             ending: None,
             interfaces_at,
+            watch,
             interfaces,
             // At once, but behind the first datagram to the rendezvous.
             router_at: now,
@@ -165,6 +170,7 @@ impl Driver {
             Agents::LISTENER => self.parts.agents.accept(self.parts.poll.registry()),
             Signals::TOKEN => self.handle_signals(),
             Tunnel::TOKEN => self.handle_tunnel(),
+            Watch::TOKEN => self.handle_change(),
             router if Router::is_mine(router) => self.handle_router(router),
             other => match Sockets::named(other) {
                 Some(socket) => self.receive_aside(socket),
@@ -181,22 +187,8 @@ impl Driver {
         if self.tunnel.as_ref().and_then(Tunnel::due).is_some_and(|due| due <= now) {
             self.handle_tunnel();
         }
-        if self.interfaces_at <= now {
-            self.interfaces_at = now + INTERFACE_POLL;
-            self.look_at_interfaces(now);
-        }
+        self.look_for_changes(now);
         self.handle_router_time(now);
-    }
-
-    fn look_at_interfaces(&mut self, now: Instant) {
-        let mut candidates = self.parts.advertised.clone();
-        candidates.extend(socket::host_candidates(self.parts.udp.local(), self.parts.with_loopback));
-        if candidates != self.interfaces {
-            tracing::info!("the interfaces have changed");
-            self.interfaces.clone_from(&candidates);
-            self.parts.mesh.network_changed(self.own_candidates(), now);
-            self.router_at = now;
-        }
     }
 
     fn receive(&mut self) {

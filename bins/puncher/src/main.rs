@@ -24,6 +24,7 @@ mod show;
 mod socket;
 mod sockets;
 mod tunnel;
+mod watch;
 
 use std::process::ExitCode;
 

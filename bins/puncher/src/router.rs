@@ -106,6 +106,11 @@ impl Router {
         self.mapper.poll_timeout().into_iter().chain(self.unread).min()
     }
 
+    /// Asks for the mapping as if the router had lost it.
+    pub(crate) fn renew(&mut self, now: Instant) {
+        self.mapper.renew(now);
+    }
+
     pub(crate) fn handle_time(&mut self, now: Instant) {
         if self.unread.take().is_some() {
             self.receive(now);

@@ -72,7 +72,11 @@ fn bind(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
 /// The addresses of the host's interfaces at which the socket can be reached, real interfaces first.
 pub(crate) fn host_candidates(local: SocketAddr, with_loopback: bool) -> Vec<Candidate> {
     let mut found: Vec<(bool, IpAddr)> = match if_addrs::get_if_addrs() {
-        Ok(interfaces) => interfaces.into_iter().map(|i| (is_virtual(&i.name), i.ip())).collect(),
+        Ok(interfaces) => interfaces
+            .into_iter()
+            .filter(if_addrs::Interface::is_oper_up)
+            .map(|i| (is_virtual(&i.name), i.ip()))
+            .collect(),
         Err(error) => {
             tracing::warn!(%error, "the interfaces could not be listed; peers of the same network may not be reached directly");
             Vec::new()

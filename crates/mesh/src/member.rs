@@ -179,6 +179,7 @@ impl Mesh {
     /// a port mapping.
     pub fn offer(&mut self, candidates: Vec<Candidate>, now: Instant) {
         self.config.candidates = candidates;
+        self.note_mapped(now);
         self.update_card(now);
     }
 

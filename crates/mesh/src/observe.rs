@@ -101,6 +101,17 @@ impl Mesh {
         self.observation.asked = Some(self.config.server);
         self.observation.found = None;
         self.observation.classifier = Some(Classifier::new(config, now));
+        self.note_mapped(now);
+    }
+
+    /// Counts a port mapping of the router among what is known of it.
+    pub(crate) fn note_mapped(&mut self, now: Instant) {
+        let mapped = self.config.candidates.iter().find(|candidate| candidate.kind == CandidateKind::Mapped);
+        let mapped = mapped.map(|candidate| candidate.addr);
+        if let Some(classifier) = &mut self.observation.classifier {
+            classifier.set_mapped(mapped, now);
+        }
+        self.take_findings(now);
     }
 
     pub(crate) fn handle_stun(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
