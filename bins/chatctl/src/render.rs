@@ -166,7 +166,7 @@ fn event(kind: &str, facts: Value) -> Value {
 pub(crate) fn peer_json(peer: &PeerStatus) -> Value {
     json!({
         "v": SCHEMA, "type": "peer", "peer": peer.name, "key": peer.key.to_string(), "path": peer.path,
-        "addr": peer.addr, "rtt_ms": peer.rtt_us.map(millis), "secure": peer.secure,
+        "addr": peer.addr, "via": peer.via, "rtt_ms": peer.rtt_us.map(millis), "secure": peer.secure,
     })
 }
 
@@ -177,7 +177,11 @@ pub(crate) fn peer_table<'a>(peers: impl IntoIterator<Item = &'a PeerStatus>) ->
             Remote(&peer.name).show(),
             peer.key.short(),
             peer.path.to_string(),
-            peer.addr.map_or("-".into(), |addr| addr.to_string()),
+            match (peer.addr, &peer.via) {
+                (Some(addr), _) => addr.to_string(),
+                (None, Some(via)) => format!("by way of {}", Remote(via).show()),
+                (None, None) => "-".into(),
+            },
             peer.rtt_us.map_or("-".into(), |us| format!("{}ms", millis(us))),
             if peer.secure { "yes" } else { "no" }.to_owned(),
         ]
@@ -300,6 +304,7 @@ mod tests {
             key: IdentityKey([0xab; 32]),
             path: Path::Direct,
             addr: Some("203.0.113.7:40112".parse().unwrap()),
+            via: None,
             rtt_us,
             secure: true,
         };

@@ -184,7 +184,16 @@ mod tests {
 
     fn peer(tag: u32, name: &str, path: Path, secure: bool) -> FromPuncher {
         let (key, name) = (IdentityKey([tag as u8; 32]), name.to_owned());
-        FromPuncher::Peer(PeerStatus { tag: PeerTag(tag), name, key, path, addr: None, rtt_us: Some(38_000), secure })
+        FromPuncher::Peer(PeerStatus {
+            tag: PeerTag(tag),
+            name,
+            key,
+            path,
+            addr: None,
+            via: None,
+            rtt_us: Some(38_000),
+            secure,
+        })
     }
 
     fn connected(name: &str, path: Path) -> Entry {

@@ -145,6 +145,9 @@ pub(crate) struct Member {
     /// Do not guess ports where routers choose another one for each destination
     #[arg(long)]
     pub(crate) no_guess: bool,
+    /// Carry packets between two others that can't reach each other, sealed as they are
+    #[arg(long, value_name = "WHETHER", default_value = "on")]
+    pub(crate) lend: Switch,
     /// Use loopback addresses as well, for calls inside one machine
     #[arg(long)]
     pub(crate) loopback: bool,
@@ -173,6 +176,12 @@ impl Member {
             _ => Relaying::Allowed,
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Switch {
+    Off,
+    On,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

@@ -31,6 +31,8 @@ pub(crate) enum Line<'a> {
         key: String,
         addr: Option<SocketAddr>,
         path: Path,
+        /// Who carries the packets, if another member does.
+        via: Option<&'a str>,
         kind: Option<String>,
         rtt_ms: Option<u64>,
         since_known_ms: u64,
@@ -140,6 +142,7 @@ mod tests {
             key: "ab".repeat(32),
             addr: Some("203.0.113.7:40112".parse().expect("an address")),
             path: Path::Direct,
+            via: None,
             kind: Some("srflx".into()),
             rtt_ms: Some(38),
             since_known_ms: 41,

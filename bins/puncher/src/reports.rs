@@ -25,13 +25,14 @@ impl Driver {
             Event::Server(event) => self.handle_server(event),
             Event::Nat(facts) => self.emit(&Line::Nat(NatReport::new(&facts))),
             Event::Seen { tag, name, key } => self.handle_seen(tag, &name, key),
-            Event::Path { tag, path, addr, kind, rtt, since_known, why } => {
+            Event::Path { tag, path, addr, via, kind, rtt, since_known, why } => {
                 let Some(peer) = self.parts.mesh.peer(tag) else { return };
                 self.emit(&Line::Path {
                     peer: &peer.name,
                     key: key_text(&peer.key),
                     addr,
                     path,
+                    via: via.as_deref(),
                     kind: kind_name(kind),
                     rtt_ms: rtt.map(millis),
                     since_known_ms: millis(since_known),

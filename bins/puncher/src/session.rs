@@ -14,7 +14,7 @@ use wire::{
 
 use crate::{
     agents::Agents,
-    args::{Dial, Join, Listen, Member, PipeLane},
+    args::{Dial, Join, Listen, Member, PipeLane, Switch},
     child::{Program, Signals},
     classify,
     driver::{Driver, Ending, Parts},
@@ -106,6 +106,7 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         guess: !member.no_guess,
         retry: way.retry,
         tunnel: !way.introduce && member.relaying() != Relaying::Refused,
+        lend: member.lend == Switch::On,
         relaying: member.relaying(),
         introduce: way.introduce,
     };

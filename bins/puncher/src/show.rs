@@ -36,7 +36,8 @@ fn line(peer: &PeerStatus) -> String {
     let addr = peer.addr.map_or("-".to_owned(), |addr| addr.to_string());
     let rtt = peer.rtt_us.map(|us| format!(" {}ms", (us + 500) / 1000)).unwrap_or_default();
     let secure = if peer.secure { "" } else { " (not secure yet)" };
-    format!("peer {} {addr} {}{rtt}{secure}", Remote(&peer.name).show(), peer.path)
+    let via = peer.via.as_ref().map(|via| format!(" (by way of {})", Remote(via).show())).unwrap_or_default();
+    format!("peer {} {addr} {}{rtt}{via}{secure}", Remote(&peer.name).show(), peer.path)
 }
 
 fn json_line(peer: &PeerStatus) -> String {
@@ -47,6 +48,7 @@ fn json_line(peer: &PeerStatus) -> String {
         "key": peer.key.to_string(),
         "addr": peer.addr,
         "path": peer.path,
+        "via": peer.via,
         "rtt_ms": peer.rtt_us.map(|us| (us + 500) / 1000),
         "secure": peer.secure,
     })

@@ -271,6 +271,7 @@ mod tests {
                 key,
                 path: Path::None,
                 addr: None,
+                via: None,
                 rtt_us: None,
                 secure: false,
             }

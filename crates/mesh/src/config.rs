@@ -37,6 +37,8 @@ pub struct Config {
     pub tunnel: bool,
     /// Whether packets may go through the relay of the rendezvous.
     pub relaying: Relaying,
+    /// Whether this member carries packets between two others that can't reach each other.
+    pub lend: bool,
     /// Whether this member is the rendezvous: it opens the channel itself and introduces whoever asks at `server`.
     pub introduce: bool,
 }

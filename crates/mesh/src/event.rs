@@ -53,6 +53,8 @@ pub enum Event {
         path: Path,
         /// The address, if direct.
         addr: Option<SocketAddr>,
+        /// The name of the member that carries the packets, if one does.
+        via: Option<String>,
         /// How the address was found.
         kind: Option<CandidateKind>,
         /// Round trip, if measured.

@@ -19,6 +19,7 @@ use crate::{
     detour::Detour,
     guessing::Guessing,
     introducer::Introducer,
+    lend::Lending,
     observe::Observation,
     peer::{self, Peer},
     signalling::{CLOSE_LEFT, CONNECT_TIMEOUT, Retry, State},
@@ -51,6 +52,7 @@ pub struct Mesh {
     pub(crate) introducer: Option<Introducer>,
     pub(crate) guessing: Guessing,
     pub(crate) observation: Observation,
+    pub(crate) lending: Lending,
     pub(crate) transmits: VecDeque<Transmit>,
     pub(crate) events: VecDeque<Event>,
 }
@@ -69,6 +71,7 @@ impl Mesh {
         if config.allow_loopback {
             paths.allow_loopback();
         }
+        let lending = Lending::new(config.seed.map(|byte| byte ^ 2), now);
         let mut mesh = Self {
             config,
             secret: None,
@@ -89,6 +92,7 @@ impl Mesh {
             introducer: None,
             guessing: Guessing::default(),
             observation: Observation::default(),
+            lending,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         };
@@ -128,6 +132,7 @@ impl Mesh {
             key: peer.key,
             path: peer.path,
             addr: self.paths.route(peer.tag).and_then(Way::addr),
+            via: self.lender_of(peer.tag),
             rtt_us: rtt.and_then(|rtt| u32::try_from(rtt.as_micros()).ok()),
             secure: peer.secure,
         }
@@ -201,6 +206,7 @@ impl Mesh {
         self.detour_timed_out(now);
         self.introducer_timed_out(now);
         self.observation_timed_out(now);
+        self.lending_timed_out(now);
         let reopen: Vec<_> =
             self.peers.values().filter(|p| p.reopen_at.is_some_and(|at| at <= now)).map(|p| p.tag).collect();
         for tag in reopen {
@@ -225,6 +231,7 @@ impl Mesh {
             self.introducer.as_ref().and_then(Introducer::poll_timeout),
             self.observation.poll_timeout(),
             self.guess_timeout(),
+            self.lending.poll_timeout(),
             reopen,
         ]
         .into_iter()

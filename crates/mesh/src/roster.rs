@@ -216,6 +216,7 @@ impl Mesh {
             },
         );
         self.offer_relay(tag, now);
+        self.lend_peer_added(now);
         self.open_session(tag, now);
     }
 
@@ -255,6 +256,7 @@ impl Mesh {
         let since_known = now.saturating_duration_since(peer.known_at);
         self.events.push_back(Event::Secure { tag, since_known });
         self.flush_outbox(tag);
+        self.lend_session_up(tag, now);
     }
 
     pub(crate) fn session_closed(&mut self, tag: PeerTag, link: LinkId, reason: &CloseReason, now: Instant) {
@@ -325,6 +327,7 @@ impl Mesh {
         }
         self.sessions.unexpect(peer.virtual_addr());
         self.paths.remove_peer(tag);
+        self.lend_peer_gone(tag, now);
         self.events.push_back(Event::Left { tag, name: peer.name, why: why.to_owned() });
     }
 }

@@ -82,21 +82,25 @@ impl Mesh {
 
     pub(crate) fn handle_message(&mut self, tag: PeerTag, lane: u8, body: &[u8], now: Instant) {
         match Lane::from_u8(lane) {
-            Some(Lane::Control) => return self.handle_control(tag, body, now),
-            Some(Lane::Text) => {}
-            Some(Lane::Voice) | None => return,
-        }
-        match wire::decode::<Text>("text message", body) {
-            Ok(Text::Message { id, direct, body }) => self.events.push_back(Event::Text { tag, id, direct, body }),
-            Ok(Text::Ack { id, by }) => self.settle_delivery(id, tag, Delivery::Delivered(by)),
-            Err(error) => tracing::debug!(%tag, %error, "ignored a message on the text lane"),
+            Some(Lane::Control) => self.handle_control(tag, body, now),
+            Some(Lane::Text) => self.handle_text(tag, body),
+            Some(Lane::Voice) | None => {}
         }
     }
 
     fn handle_control(&mut self, tag: PeerTag, body: &[u8], now: Instant) {
         match wire::decode::<Control>("control message", body) {
             Ok(Control::Guess(guess)) => self.handle_guess(tag, guess, now),
+            Ok(Control::Lend(offer)) => self.handle_lend(tag, offer, now),
             Err(error) => tracing::debug!(%tag, %error, "ignored a message on the control lane"),
+        }
+    }
+
+    fn handle_text(&mut self, tag: PeerTag, body: &[u8]) {
+        match wire::decode::<Text>("text message", body) {
+            Ok(Text::Message { id, direct, body }) => self.events.push_back(Event::Text { tag, id, direct, body }),
+            Ok(Text::Ack { id, by }) => self.settle_delivery(id, tag, Delivery::Delivered(by)),
+            Err(error) => tracing::debug!(%tag, %error, "ignored a message on the text lane"),
         }
     }
 

@@ -8,7 +8,7 @@ use punch::{SocketId, Way};
 use wire::{
     MemberSlot, PeerTag,
     agent::Path,
-    datagram::{self, Protocol, RELAY_DOWN},
+    datagram::{self, LEND_DOWN, LEND_UP, Protocol, RELAY_DOWN},
     relay,
     signal::{CandidateKind, RelayGrant},
 };
@@ -32,7 +32,11 @@ impl Mesh {
                 Some(tag) => self.handle_session_packet(tag, way, datagram, now),
                 None => tracing::trace!(%from, "ignored a session packet from an address that passed no check"),
             },
-            Some(Protocol::Punchline) if takes_direct => self.handle_check(way, datagram, now),
+            Some(Protocol::Punchline) if takes_direct => match datagram[0] {
+                LEND_UP => self.forward_lent(way, datagram, now),
+                LEND_DOWN => self.handle_lent(way, datagram, now),
+                _ => self.handle_check(way, datagram, now),
+            },
             Some(Protocol::Stun) if at == SocketId::MAIN => self.handle_stun(from, datagram, now),
             Some(Protocol::Stun) => self.handle_scouted(at, from, datagram, now),
             Some(Protocol::Punchline) | None => {
@@ -42,14 +46,14 @@ impl Mesh {
         self.settle(now);
     }
 
-    fn handle_session_packet(&mut self, tag: PeerTag, way: Way, packet: &[u8], now: Instant) {
+    pub(crate) fn handle_session_packet(&mut self, tag: PeerTag, way: Way, packet: &[u8], now: Instant) {
         if link::kind(packet) == Some(Kind::Peer) && self.sessions.handle_datagram(peer::virtual_addr(tag), packet, now)
         {
             self.paths.note_received(tag, way, now);
         }
     }
 
-    fn handle_check(&mut self, way: Way, datagram: &[u8], now: Instant) {
+    pub(crate) fn handle_check(&mut self, way: Way, datagram: &[u8], now: Instant) {
         if let Err(reason) = self.paths.handle_input(way, datagram, now) {
             tracing::trace!(%way, %reason, "ignored a check");
         }
@@ -125,7 +129,7 @@ impl Mesh {
         let transmit = match way {
             Way::Direct { socket, addr } => Some(Transmit { socket, to: addr, payload, ttl }),
             Way::Server => self.relay_frame(tag, &payload),
-            Way::Member(_) => None,
+            Way::Member(lender) => self.lent_frame(tag, lender, &payload),
         };
         self.transmits.extend(transmit);
     }
@@ -174,7 +178,10 @@ impl Mesh {
             punch::Event::Switched { peer, way, kind, rtt } => {
                 self.path_found(peer, way, (kind, Some(rtt)), "a better path", now);
             }
-            punch::Event::Suspected { .. } | punch::Event::Doubtful { .. } => self.greet_server(now),
+            punch::Event::Suspected { peer } | punch::Event::Doubtful { peer } => {
+                self.greet_server(now);
+                self.lend_suspected(peer, now);
+            }
             punch::Event::Lost { peer, why } => self.path_missing(peer, true, why.to_string(), now),
             punch::Event::Unreachable { peer, why, .. } => {
                 let routers = self.why_not_direct(peer).map(|routers| format!(": {routers}")).unwrap_or_default();
@@ -209,8 +216,9 @@ impl Mesh {
                 self.send(tag, way, payload, None);
             }
         }
-        let (addr, why) = (way.addr(), why.to_owned());
-        self.events.push_back(Event::Path { tag, path, addr, kind: Some(kind), rtt, since_known, why });
+        let (addr, via, why) = (way.addr(), self.lender_of(tag), why.to_owned());
+        self.events.push_back(Event::Path { tag, path, addr, via, kind: Some(kind), rtt, since_known, why });
+        self.lend_path_changed(tag, now);
     }
 
     /// There is no direct path, and no other one either if the last is lost.
@@ -221,6 +229,8 @@ impl Mesh {
             peer.note_relayed(now);
         }
         let (path, since_known) = (peer.path, now.saturating_duration_since(peer.known_at));
-        self.events.push_back(Event::Path { tag, path, addr: None, kind: None, rtt: None, since_known, why });
+        let via = self.lender_of(tag);
+        self.events.push_back(Event::Path { tag, path, addr: None, via, kind: None, rtt: None, since_known, why });
+        self.lend_path_changed(tag, now);
     }
 }

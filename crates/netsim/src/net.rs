@@ -209,6 +209,11 @@ impl Net {
         self.hosts[host.0].port.segment
     }
 
+    /// A router's outside addresses.
+    pub fn router_addresses(&self, router: RouterId) -> &[IpAddr] {
+        &self.routers[router.0].port.addresses
+    }
+
     /// What a router is attached to.
     pub fn outside_of(&self, router: RouterId) -> Segment {
         self.routers[router.0].port.segment

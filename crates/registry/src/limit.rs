@@ -63,7 +63,12 @@ impl Bucket {
 
     /// Takes one token if there is one.
     pub fn take(&mut self, rate: Rate, now: Instant) -> bool {
-        let full_at = self.0.max(now) + rate.gap;
+        self.take_all(1, rate, now)
+    }
+
+    /// Takes so many tokens, or none if there are fewer.
+    pub fn take_all(&mut self, count: u32, rate: Rate, now: Instant) -> bool {
+        let full_at = self.0.max(now) + rate.gap * count;
         let allowed = full_at.duration_since(now) <= rate.gap * rate.burst;
         if allowed {
             self.0 = full_at;

@@ -113,7 +113,7 @@ impl Relay {
     ) -> RelayGrant {
         self.close(conn);
         let number = loop {
-            let number = self.numbers.next();
+            let number = self.numbers.draw();
             if self.book.find(number).is_none() {
                 break number;
             }

@@ -37,4 +37,5 @@ mod quota;
 
 pub use core::{Dropped, Event, Forwarded, Relay};
 pub use counts::Counts;
+pub use numbers::Numbers;
 pub use quota::Limits;

@@ -6,17 +6,19 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 /// Makes numbers: HMAC-SHA-256 of a counter under a secret seed, so that one number tells nothing of the next.
-pub(crate) struct Numbers {
+pub struct Numbers {
     seed: [u8; 32],
     made: u64,
 }
 
 impl Numbers {
-    pub(crate) fn new(seed: [u8; 32]) -> Self {
+    /// A sequence of its own for each seed, which must be random and secret.
+    pub fn new(seed: [u8; 32]) -> Self {
         Self { seed, made: 0 }
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    /// The next number.
+    pub fn draw(&mut self) -> u64 {
         self.made += 1;
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.seed).expect("HMAC takes keys of any length");
         mac.update(&self.made.to_be_bytes());
@@ -60,7 +62,7 @@ mod tests {
     #[test]
     fn numbers_differ_within_a_run_and_between_seeds() {
         let (mut one, mut other) = (Numbers::new([1; 32]), Numbers::new([2; 32]));
-        let numbers: BTreeSet<u64> = (0..1000).flat_map(|_| [one.next(), other.next()]).collect();
+        let numbers: BTreeSet<u64> = (0..1000).flat_map(|_| [one.draw(), other.draw()]).collect();
         assert_eq!(numbers.len(), 2000);
         let ones: u32 = numbers.iter().map(|number| number.count_ones()).sum();
         assert!((63_000..65_000).contains(&ones), "{ones} of 128,000 bits are set");

@@ -133,6 +133,8 @@ pub struct PeerStatus {
     pub path: Path,
     /// The address in use, if direct.
     pub addr: Option<SocketAddr>,
+    /// The name of the member that carries the packets, if one does: remote text.
+    pub via: Option<String>,
     /// Round trip on the path, in microseconds.
     pub rtt_us: Option<u32>,
     /// Whether the session is up and both have proved the channel secret.

@@ -6,6 +6,10 @@ pub const CHECK: u8 = 16;
 pub const RELAY_UP: u8 = 24;
 /// First byte of a relay frame on its way from the relay ([`crate::relay`]).
 pub const RELAY_DOWN: u8 = 25;
+/// First byte of a frame on its way to a member that lends ([`crate::lend`]).
+pub const LEND_UP: u8 = 26;
+/// First byte of a frame on its way from a member that lends ([`crate::lend`]).
+pub const LEND_DOWN: u8 = 27;
 
 /// No datagram that we send is longer (QUIC's and relay framing's share of the IPv6 minimum MTU).
 pub const MAX_DATAGRAM: usize = 1280;
@@ -43,6 +47,8 @@ mod tests {
             (4, None),
             (CHECK, Some(Protocol::Punchline)),
             (RELAY_DOWN, Some(Protocol::Punchline)),
+            (LEND_UP, Some(Protocol::Punchline)),
+            (LEND_DOWN, Some(Protocol::Punchline)),
             (64, Some(Protocol::Quic)),
             (127, Some(Protocol::Quic)),
             (128, None),

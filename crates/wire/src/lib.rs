@@ -9,6 +9,7 @@
 //! | [`stun`] | any STUN client and the rendezvous | UDP, RFC 8489 |
 //! | [`check`] | two members, before they have a session | UDP, sealed by their pair keys |
 //! | [`relay`] | two members, by way of their rendezvous | UDP |
+//! | [`lend`] | two members, by way of a third | UDP |
 //! | [`nat`] | members, about their routers | a sealed card of [`signal`] |
 //! | [`signal`] | a member and its rendezvous | a QUIC stream of [`frame`]s |
 //! | [`peer`] | two members | QUIC streams of [`frame`]s |
@@ -22,6 +23,7 @@ pub mod datagram;
 pub mod frame;
 pub mod guess;
 mod ids;
+pub mod lend;
 pub mod nat;
 pub mod peer;
 pub mod relay;

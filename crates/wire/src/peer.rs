@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MessageId, guess::Guess};
+use crate::{MessageId, guess::Guess, lend::Lend};
 
 /// Application protocol of a session between members (RFC 7301).
 pub const ALPN: &[u8] = b"punchline-link/1";
@@ -21,7 +21,7 @@ pub const MAX_MESSAGE: usize = MAX_TEXT + 1024;
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Lane {
-    /// About the session itself.
+    /// [`Control`] messages.
     Control = 0,
     /// [`Text`] messages.
     Text = 1,
@@ -36,11 +36,13 @@ impl Lane {
     }
 }
 
-/// On the control lane.
+/// On the control lane. What a member does not know is no error: it ignores it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Control {
     /// About guessing ports together.
     Guess(Guess),
+    /// Whom the sender carries the receiver's packets to.
+    Lend(Lend),
 }
 
 /// On the text lane.

@@ -54,6 +54,8 @@ pub struct Portmap {
 pub struct Peer {
     /// How packets get there: none, direct, relay, member.
     pub path: String,
+    /// The member that carries the packets, if one does.
+    pub via: String,
     /// The address in use.
     pub addr: Option<SocketAddr>,
     /// Round trip, in milliseconds.
@@ -73,6 +75,7 @@ struct Event {
     kind: String,
     peer: String,
     path: String,
+    via: Option<String>,
     addr: Option<SocketAddr>,
     rtt_ms: Option<u64>,
     since_known_ms: Option<u64>,
@@ -104,6 +107,7 @@ impl State {
             "path" => {
                 let peer = self.peers.entry(peer.clone()).or_default();
                 (peer.path, peer.addr, peer.rtt_ms) = (event.path, event.addr, event.rtt_ms);
+                peer.via = event.via.unwrap_or_default();
                 peer.since_known_ms = event.since_known_ms.unwrap_or_default();
             }
             "link" => self.peers.entry(peer.clone()).or_default().is_secure = event.secure,

@@ -286,6 +286,7 @@ fn status(tag: u32) -> PeerStatus {
         key: IdentityKey([tag as u8; 32]),
         path: Route::Direct,
         addr: None,
+        via: None,
         rtt_us: None,
         secure: true,
     }

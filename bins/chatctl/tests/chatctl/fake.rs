@@ -172,6 +172,7 @@ pub(crate) fn peer(tag: u32, name: &str) -> PeerStatus {
         key: IdentityKey([tag as u8; 32]),
         path: Path::Direct,
         addr: Some("203.0.113.7:40112".parse().unwrap()),
+        via: None,
         rtt_us: Some(38_000),
         secure: true,
     }

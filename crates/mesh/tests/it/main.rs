@@ -2,6 +2,7 @@
 
 mod calls;
 mod guess;
+mod lend;
 mod observe;
 mod relay;
 mod scenario;

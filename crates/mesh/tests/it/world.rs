@@ -42,6 +42,8 @@ pub(crate) struct Member {
     /// The sockets beside the main one, and the most that there ever were.
     pub(crate) sockets: BTreeSet<SocketId>,
     pub(crate) most_sockets: usize,
+    /// Whose datagrams never arrive here.
+    deaf_to: Vec<IpAddr>,
 }
 
 /// Sockets beside the main one have ports from here on.
@@ -122,6 +124,7 @@ impl Stack for Node {
             Self::Server(server) => {
                 server.handle_datagram(port, from, payload, now);
             }
+            Self::Member(member) if member.deaf_to.contains(&from.ip()) => {}
             Self::Member(member) => {
                 let Some(at) = member.socket_at(port) else { return };
                 member.note_heard(from);
@@ -182,6 +185,8 @@ pub(crate) struct World {
     pub(crate) server: HostId,
     pub(crate) hosts: BTreeMap<&'static str, HostId>,
     pub(crate) routers: BTreeMap<&'static str, RouterId>,
+    /// The addresses of their routers.
+    outsides: BTreeMap<&'static str, Vec<IpAddr>>,
     homes: u8,
     starts: u8,
     rng: Rng,
@@ -209,6 +214,7 @@ impl World {
             server,
             hosts: BTreeMap::new(),
             routers: BTreeMap::new(),
+            outsides: BTreeMap::new(),
             homes: 0,
             starts: 0,
             rng: Rng::new(seed),
@@ -229,6 +235,7 @@ impl World {
     pub(crate) fn home_at(&mut self, who: &'static str, at: Segment, nat: Nat) -> RouterId {
         let router = self.router(at, nat);
         self.routers.insert(who, router);
+        self.outsides.insert(who, self.lab.net.router_addresses(router).to_vec());
         self.in_home(who, router.inside());
         router
     }
@@ -350,6 +357,7 @@ impl World {
             retry: true,
             tunnel: true,
             relaying: mesh::Relaying::Allowed,
+            lend: true,
             introduce: false,
             observe: None,
             guess: true,
@@ -363,6 +371,7 @@ impl World {
             heard: BTreeSet::new(),
             sockets: BTreeSet::new(),
             most_sockets: 0,
+            deaf_to: Vec::new(),
         };
         self.lab.install(host, Node::Member(Box::new(member)));
         self.lab.with(host, |node, now| node.handle_timeout(now));
@@ -372,6 +381,16 @@ impl World {
         match self.lab.stack(self.hosts[who]) {
             Node::Member(member) => member,
             Node::Server(_) => panic!("{who} is the server"),
+        }
+    }
+
+    /// What two members send to each other's addresses does not arrive.
+    pub(crate) fn cut(&mut self, left: &str, right: &str) {
+        for (who, other) in [(left, right), (right, left)] {
+            let addresses = [self.lab.net.addresses(self.hosts[other]), &self.outsides[other]].concat();
+            if let Some(Node::Member(member)) = self.lab.stack_mut(self.hosts[who]) {
+                member.deaf_to.extend(addresses);
+            }
         }
     }
 
