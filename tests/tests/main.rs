@@ -47,7 +47,15 @@ fn main() -> std::process::ExitCode {
     for hindrance in [&no_lab, &no_program].into_iter().flatten() {
         eprintln!("tests are skipped: {hindrance:#}");
     }
-    let calls = [calls::tests(), life::tests(), lanes::tests(), lend::tests(), matrix::tests(), nat::tests(), strangers::tests()];
+    let calls = [
+        calls::tests(),
+        life::tests(),
+        lanes::tests(),
+        lend::tests(),
+        matrix::tests(),
+        nat::tests(),
+        strangers::tests(),
+    ];
     let calls = calls.into_iter().flatten().collect();
     let mut trials = trials(lab::tests(), no_lab.is_some());
     trials.extend(self::trials(calls, no_lab.is_some() || no_program.is_some()));

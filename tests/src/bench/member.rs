@@ -129,7 +129,9 @@ impl Member {
             self.take(&line);
         }
         let paths = self.events.iter().filter(|event| event.is_of("path", peer));
-        let Some(last) = paths.clone().next_back().filter(|_| self.is_secure(peer)) else { return ("none".into(), None) };
+        let Some(last) = paths.clone().next_back().filter(|_| self.is_secure(peer)) else {
+            return ("none".into(), None);
+        };
         // The first that was of this kind: later ones are better addresses.
         let first = paths.rev().take_while(|event| event.path == last.path).last().unwrap_or(last);
         (last.path.clone(), first.since_known_ms.map(|ms| ms as f64))

@@ -121,7 +121,7 @@ impl Ours {
             flows.push(Flow { socket: member.socket.try_clone()?, frame });
             receivers.push(member.socket.try_clone()?);
         }
-        Ok(Load { pid: self.pid(), flows, receivers, copies: channel - 1 })
+        Ok(Load { pid: self.pid(), flows, receivers, copies: channel - 1, heard_by: 1 })
     }
 
     /// Lets sessions say what they have to say, so that they keep quiet after.
@@ -145,7 +145,7 @@ fn measure_coturn(coturn: &Coturn) -> Result<(f64, f64)> {
         flows.push(coturn.flow_to(SocketAddrV4::new(Ipv4Addr::LOCALHOST, peer.local_addr()?.port()))?);
         receivers.push(peer);
     }
-    let load = Load { pid: coturn.pid(), flows, receivers, copies: 1 };
+    let load = Load { pid: coturn.pid(), flows, receivers, copies: 1, heard_by: 0 };
     Ok((load.deliveries()?, load.delay_us()?))
 }
 
@@ -171,7 +171,7 @@ fn bare() -> Result<f64> {
         Ok(Flow { socket: socket.try_clone()?, frame: vec![7; PAYLOAD + 3] })
     };
     let flows = sockets.iter().map(flow).collect::<Result<_>>()?;
-    Load { pid: Pid(forwarder.0.id()), flows, receivers: sockets, copies: 1 }.deliveries()
+    Load { pid: Pid(forwarder.0.id()), flows, receivers: sockets, copies: 1, heard_by: 1 }.deliveries()
 }
 
 struct Bare(Child);
