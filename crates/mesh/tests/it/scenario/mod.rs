@@ -4,11 +4,15 @@
 //! A scenario is a [`Script`]: made from a seed, or read from a file in `tests/seeds`. One that fails is written there;
 //! those that are there are played first, in every run. `SCENARIOS=10000` plays so many of them (scripts/test does), and
 //! `SCENARIO=17` the one of that seed.
+//!
+//! A file that starts with `# open:` and a reason tells of a fault that is known and not repaired: it must fail, and the
+//! line has to go with the fault.
 
 mod play;
 mod script;
 
 use std::{
+    collections::BTreeSet,
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -31,6 +35,13 @@ const SCENARIOS: u64 = 1000;
 /// After so many failures there is enough to look at.
 const ENOUGH: usize = 5;
 
+/// A scenario that failed once.
+struct Known {
+    file: PathBuf,
+    script: Script,
+    is_open: bool,
+}
+
 /// Which pairs get to each other, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Capable {
@@ -47,20 +58,25 @@ pub(crate) struct Capable {
 #[test]
 fn whatever_happens_everybody_who_can_be_reached_is_and_every_text_comes_once() {
     let known = known_failures();
-    for (file, script) in &known {
-        play(script).unwrap_or_else(|what| panic!("{}: {what}\n{script}", file.display()));
+    let open: BTreeSet<_> = known.iter().filter(|known| known.is_open).map(|known| known.script.seed).collect();
+    for Known { file, script, is_open } in &known {
+        match (play(script), is_open) {
+            (Ok(_), false) | (Err(_), true) => {}
+            (Ok(_), true) => panic!("{} holds: take out the line that says it is open", file.display()),
+            (Err(what), false) => panic!("{}: {what}\n{script}", file.display()),
+        }
     }
     let seeds = match number("SCENARIO") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SCENARIOS").unwrap_or(SCENARIOS),
     };
-    let (count, virtual_time, failures) = play_all(seeds);
-    println!("{} known and {count} made by chance, {virtual_time:?} of calls", known.len());
+    let (count, virtual_time, failures) = play_all(seeds, &open);
+    println!("{} known ({} open) and {count} made by chance, {virtual_time:?} of calls", known.len(), open.len());
     assert!(failures.is_empty(), "{} scenarios fail: {failures:#?}", failures.len());
 }
 
 /// Plays the scenarios of these seeds on all cores; gives how many, how long they were, and which failed with what.
-fn play_all(seeds: std::ops::Range<u64>) -> (u64, Duration, Vec<String>) {
+fn play_all(seeds: std::ops::Range<u64>, open: &BTreeSet<u64>) -> (u64, Duration, Vec<String>) {
     let next = AtomicU64::new(seeds.start);
     let played = Mutex::new((0, Duration::ZERO, Vec::new()));
     let work = || {
@@ -68,6 +84,9 @@ fn play_all(seeds: std::ops::Range<u64>) -> (u64, Duration, Vec<String>) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end || played.lock().unwrap_or_else(PoisonError::into_inner).2.len() >= ENOUGH {
                 return;
+            }
+            if open.contains(&seed) {
+                continue;
             }
             let script = Script::of(seed);
             let result = play(&script);
@@ -106,7 +125,7 @@ fn keep(script: &Script, what: &str) -> String {
     }
 }
 
-fn known_failures() -> Vec<(PathBuf, Script)> {
+fn known_failures() -> Vec<Known> {
     let Ok(entries) = fs::read_dir(seeds_dir()) else { return Vec::new() };
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "txt"));
@@ -114,7 +133,7 @@ fn known_failures() -> Vec<(PathBuf, Script)> {
     let read = |file: PathBuf| {
         let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let script = text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        (file, script)
+        Known { file, script, is_open: text.starts_with("# open:") }
     };
     files.into_iter().map(read).collect()
 }

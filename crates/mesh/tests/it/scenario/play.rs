@@ -309,7 +309,19 @@ impl<'a> Play<'a> {
 
     fn missing(&self, demanded: &[(Who, Who)]) -> Vec<String> {
         let left = demanded.iter().filter(|(a, b)| !self.are_connected(a, b));
-        left.map(|(a, b)| format!("{a} and {b} are not connected after {SETTLED_WITHIN:?}")).collect()
+        let tell = |(a, b): &(Who, Who)| {
+            format!("{a} and {b} are not connected after {SETTLED_WITHIN:?}: {}; {}", self.view(a, b), self.view(b, a))
+        };
+        left.map(tell).collect()
+    }
+
+    /// How somebody sees another one.
+    fn view(&self, who: Who, other: &str) -> String {
+        let peer = self.world.member(who).mesh.peers().find(|peer| peer.name == other);
+        match peer {
+            Some(peer) => format!("{who} sees {other} by {:?} at {:?}, secure: {}", peer.path, peer.addr, peer.secure),
+            None => format!("{who} does not see {other}"),
+        }
     }
 
     /// Everybody writes to everybody; gives what did not come as it should.
