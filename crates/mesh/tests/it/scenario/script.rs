@@ -67,7 +67,8 @@ impl Script {
         }
         if rng.chance(0.15) {
             deeds.push((CALM, Deed::ServerGone));
-            deeds.push((millis(rng.below(4000)), Deed::Text(rng.pick(people))));
+            let writer = *rng.pick(people);
+            deeds.push((millis(rng.below(4000)), Deed::Text(writer)));
         }
         Self { seed, link, homes, deeds }
     }
@@ -86,7 +87,10 @@ const CALM: Duration = Duration::from_secs(60);
 fn home(rng: &mut Rng, before: &[Who]) -> Home {
     let kind = *rng.pick(&Kind::ALL);
     match rng.below(20) {
-        0 | 1 if !before.is_empty() => Home::With(rng.pick(before)),
+        0 | 1 if !before.is_empty() => {
+            let other = *rng.pick(before);
+            Home::With(other)
+        }
         2..5 if kind.nat().translate => Home::Behind(kind, *rng.pick(&[Kind::Carrier, Kind::CarrierSymmetric])),
         _ => Home::Own(kind),
     }
