@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 mod calls;
 #[cfg(target_os = "linux")]
+mod guess;
+#[cfg(target_os = "linux")]
 mod lab;
 #[cfg(target_os = "linux")]
 mod lanes;
@@ -49,6 +51,7 @@ fn main() -> std::process::ExitCode {
     }
     let calls = [
         calls::tests(),
+        guess::tests(),
         life::tests(),
         lanes::tests(),
         lend::tests(),

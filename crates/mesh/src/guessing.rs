@@ -163,6 +163,10 @@ impl Mesh {
     fn prepare_guess(&mut self, tag: PeerTag, now: Instant) {
         let (Some(peer), Some(ours)) = (self.peers.get(&tag), self.nat()) else { return };
         let (Some(theirs), Some(at)) = (&peer.nat, seen_by_v4(&peer.observed)) else { return };
+        let room_at = self.paths.guess_room_at(&pair(ours, theirs), now);
+        if room_at > now {
+            return self.guessing.history.postpone(peer.key, room_at);
+        }
         let (ours, theirs) = (router(ours), router(theirs));
         self.guessing.number = self.guessing.number.wrapping_add(1);
         let number = self.guessing.number;
@@ -275,6 +279,9 @@ impl Mesh {
         let ours = self.nat().map(router).ok_or(Refusal::Busy)?;
         let pair = Pair { ours, theirs, their_port: at.port(), rtt, leads: false };
         pair.part().ok_or(Refusal::Hopeless)?;
+        if self.paths.guess_room_at(&pair, now) > now {
+            return Err(Refusal::Busy);
+        }
         let mut current = Current::new(tag, number, false, at, rtt);
         current.pair = Some(pair);
         self.start(current, &ours, &theirs, now);

@@ -50,6 +50,12 @@ impl History {
         }
     }
 
+    /// There have been too many guesses with others.
+    pub(super) fn postpone(&mut self, key: IdentityKey, until: Instant) {
+        let row = self.entries.iter().find(|entry| entry.key == key).map_or(0, |entry| entry.in_a_row);
+        self.set(key, row, until);
+    }
+
     /// The peer did not want to.
     pub(super) fn refused(&mut self, key: IdentityKey, why: Refusal, now: Instant) {
         let row = self.entries.iter().find(|entry| entry.key == key).map_or(0, |entry| entry.in_a_row);

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use mesh::{Config, Event, Observe};
 use netsim::{Kind, Link, Means, direct_path_possible};
-use wire::agent::Path;
+use wire::{
+    agent::Path,
+    signal::{Candidate, CandidateKind},
+};
 
 use crate::world::{PORT, World};
 
@@ -197,4 +200,91 @@ fn once_a_socket_has_won_the_others_are_closed_and_the_call_stays_on_it() {
     assert!(is_direct(&world));
     assert_eq!(world.member("alice").sockets.len(), 1);
     assert_eq!(world.member("bob").sockets.len(), 0);
+}
+
+/// Runs until Alice guesses.
+fn until_guessing(world: &mut World) {
+    for _ in 0..500 {
+        if world.member("alice").sockets.len() > 100 {
+            return;
+        }
+        world.lab.run_for(ms(10));
+    }
+    panic!("no guess has begun");
+}
+
+#[test]
+fn a_guess_ends_when_the_system_refuses_its_packets() {
+    let mut world = pair(3, [Kind::Symmetric, Kind::Port]);
+    until_guessing(&mut world);
+    let bob = world.outside_of("bob");
+
+    world.with("alice", |mesh, now| (0..20).for_each(|_| mesh.note_unsent(bob, now)));
+
+    assert_eq!(world.member("alice").sockets.len(), 0);
+}
+
+#[test]
+fn a_guess_ends_with_the_session_to_the_rendezvous() {
+    let mut world = pair(3, [Kind::Symmetric, Kind::Port]);
+    until_guessing(&mut world);
+
+    world.close_server();
+    world.lab.run_for(ms(100));
+
+    assert_eq!(world.member("alice").sockets.len(), 0);
+}
+
+#[test]
+fn a_guess_goes_on_with_the_sockets_that_could_be_opened() {
+    let mut world = pair(3, [Kind::Symmetric, Kind::Port]);
+    until_guessing(&mut world);
+    let broken: Vec<_> = world.member("alice").sockets.iter().copied().take(128).collect();
+
+    world.with("alice", |mesh, now| broken.iter().for_each(|id| mesh.handle_socket_gone(*id, now)));
+
+    assert!(direct_after(&mut world, ms(10_000)).is_some());
+}
+
+#[test]
+fn guesses_with_several_peers_are_made_one_after_the_other_within_the_limit() {
+    let mut world = World::new(4);
+    let people = ["alice", "bob", "carol"];
+    for (who, kind) in people.into_iter().zip([Kind::Port, Kind::Symmetric, Kind::Symmetric]) {
+        world.home(who, kind);
+        world.join_with(who, |config| config.observe = Some(Observe { port: PORT, observers: vec![] }));
+    }
+    let (mut before, mut most) = (0, 0);
+    for _ in 0..4 {
+        world.lab.run_for(Duration::from_secs(29));
+        let sent = world.member("alice").sent_to_the_silent();
+        (most, before) = (most.max(sent.saturating_sub(before)), sent);
+    }
+
+    let direct = world.member("alice").mesh.peers().filter(|peer| peer.path == Path::Direct).count();
+    assert_eq!(direct, 2);
+    // Two peers are also pinged at their two candidates.
+    assert!(most <= 1024 + 4 * 40, "{most}");
+}
+
+#[test]
+fn a_member_can_aim_guesses_at_nobody_but_itself() {
+    let mut world = World::new(9);
+    world.home("alice", Kind::Port);
+    world.home("mallory", Kind::SymmetricBlock);
+    let victim = world.public("victim");
+    let listed = world.addr_of("victim");
+    for who in ["alice", "mallory"] {
+        world.join_with(who, |config| {
+            config.observe = Some(Observe { port: PORT, observers: vec![] });
+            if who == "mallory" {
+                config.candidates.push(Candidate { addr: listed, kind: CandidateKind::Advertised });
+            }
+        });
+    }
+
+    world.lab.run_for(Duration::from_secs(60));
+
+    assert_eq!(path(&world, "alice"), Path::Direct, "the guess itself succeeds");
+    assert!(world.lab.net.received(victim) <= 40, "{}", world.lab.net.received(victim));
 }

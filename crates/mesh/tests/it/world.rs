@@ -111,6 +111,11 @@ impl Member {
         self.to_the_silent.iter().map(|(addr, count)| (*addr, *count)).max_by_key(|(_, count)| *count)
     }
 
+    /// Packets to addresses that have never answered, the rendezvous aside.
+    pub(crate) fn sent_to_the_silent(&self) -> u32 {
+        self.to_the_silent.values().sum()
+    }
+
     /// When the first event came that is so.
     pub(crate) fn when(&self, is_so: impl Fn(&Event) -> bool) -> Option<Duration> {
         self.told.iter().find(|(_, event)| is_so(event)).map(|(at, _)| *at - self.started)

@@ -119,6 +119,25 @@ impl Pair {
         is_hard(ours) && is_hard(theirs) || is_cheap(ours) || is_cheap(theirs)
     }
 
+    /// The most packets that our part may take.
+    pub(crate) fn cost(&self) -> usize {
+        match self.part() {
+            None | Some(Part::Restart) => FRESH.len() + 1,
+            Some(Part::Open) => 4 * usize::from(self.open_sockets()),
+            Some(Part::Probe) if is_sequential(&self.theirs) => 128,
+            Some(Part::Meet) if is_sequential(&self.ours) => 3 * 4 * usize::from(SEQUENCE),
+            Some(Part::Probe | Part::Meet) => MAX_PROBES,
+        }
+    }
+
+    fn open_sockets(&self) -> u16 {
+        match self.ours.ports {
+            Some(Ports::Sequential { .. }) => FEW,
+            Some(Ports::Block { size, .. }) => (size / 8).clamp(16, 64),
+            _ => MAX_SOCKETS,
+        }
+    }
+
     /// What we do; `None` if no guess would meet. Everything left to chance follows from the seed.
     pub fn plan(&self, seed: u64) -> Option<Plan> {
         let mut rng = Rng::new(seed);
@@ -151,11 +170,7 @@ impl Pair {
 
     /// Short-lived packets open our router and leave theirs alone; packets that arrive follow once they can't spoil anything.
     fn open(&self) -> Plan {
-        let sockets = match self.ours.ports {
-            Some(Ports::Sequential { .. }) => FEW,
-            Some(Ports::Block { size, .. }) => (size / 8).clamp(16, 64),
-            _ => MAX_SOCKETS,
-        };
+        let sockets = self.open_sockets();
         let volley = |after, ttl| Volley { after, ports: vec![self.their_port], ttl, gap: OPENER_GAP };
         let time_of = |probes: u32| self.rtt + GAP * probes + Duration::from_millis(100);
         let likely = span(&self.ours).map_or(MAX_PROBES as u32, |span| span.min(MAX_PROBES as u32));
@@ -315,6 +330,7 @@ mod tests {
                 let ports: usize = plan.volleys.iter().map(|volley| volley.ports.len()).sum();
                 let packets = ports * usize::from(plan.sockets.max(1));
                 assert!((1..=MAX_PROBES).contains(&packets), "{packets} for {ours:?} and {theirs:?}");
+                assert!(packets <= pair(ours, theirs).cost(), "{packets} for {ours:?} and {theirs:?}");
                 assert!(plan.sockets <= MAX_SOCKETS);
                 assert!(plan.volleys.is_sorted_by_key(|volley| volley.after));
                 assert!(plan.volleys.iter().all(|volley| volley.after < plan.patience));

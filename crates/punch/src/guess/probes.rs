@@ -27,6 +27,15 @@ impl Probes {
         self.0.len() < MAX_PROBES || self.0.front().is_some_and(|oldest| now.duration_since(oldest.sent) >= PERIOD)
     }
 
+    /// When there is room for so many more.
+    pub(crate) fn room_at(&self, count: usize, now: Instant) -> Instant {
+        let lately = self.0.iter().filter(|probe| now.duration_since(probe.sent) < PERIOD);
+        let recent: Vec<_> = lately.map(|probe| probe.sent).collect();
+        let too_many = (recent.len() + count).saturating_sub(MAX_PROBES);
+        let last = too_many.checked_sub(1).and_then(|index| recent.get(index.min(recent.len().saturating_sub(1))));
+        last.map_or(now, |sent| *sent + PERIOD)
+    }
+
     pub(crate) fn note(&mut self, txid: u32, way: Way, now: Instant) {
         if self.0.len() >= MAX_PROBES {
             self.0.pop_front();
@@ -69,6 +78,10 @@ mod tests {
             assert!(probes.allow(at));
             probes.note(txid, way(1), at);
         }
+        let last = now + Duration::from_millis(MAX_PROBES as u64 - 1);
+        assert_eq!(probes.room_at(1, last), now + PERIOD);
+        assert_eq!(probes.room_at(MAX_PROBES, last), last + PERIOD);
+        assert_eq!(probes.room_at(MAX_PROBES, last + PERIOD), last + PERIOD);
         assert!(!probes.allow(now + PERIOD - Duration::from_millis(1)));
         assert!(probes.allow(now + PERIOD));
         probes.note(9999, way(1), now + PERIOD);

@@ -6,7 +6,7 @@ use std::{
 
 use wire::PeerTag;
 
-use super::plan::{GAP, Plan, Volley};
+use super::plan::{GAP, Pair, Plan, Volley};
 use crate::{Agent, Event, Refused, SocketId, Way, hygiene, pace::Limiter, path::State};
 
 /// A socket on which the peer was heard, but that we do not choose, may be the one that the peer chooses: it stays so long.
@@ -168,9 +168,9 @@ impl Agent {
         }
     }
 
-    /// Whether ports are being guessed.
-    pub fn is_guessing(&self) -> bool {
-        self.guesser.run.is_some()
+    /// When a guess may begin: there are 1024 probes in 30 s, whomever they go to.
+    pub fn guess_room_at(&self, pair: &Pair, now: Instant) -> Instant {
+        self.shared.probes.room_at(pair.cost(), now)
     }
 
     /// Tries a few more ports of a peer, once each, from the main socket. `at` is where the rendezvous sees it.
