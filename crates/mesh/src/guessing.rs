@@ -26,6 +26,8 @@ use crate::{Mesh, Relaying, signalling::State};
 
 /// How long plain means are given where they should do.
 const PLAIN: Duration = Duration::from_secs(1);
+/// The same where a router is spoilt by what comes too early: if it was, nothing but a fresh socket helps.
+const PLAIN_IF_SPOILT: Duration = Duration::from_millis(300);
 /// How long the other side may take to answer an offer: it may have to let the rendezvous look at a socket.
 const ANSWER: Duration = Duration::from_secs(4);
 /// Packets that the system may refuse to send before a guess is given up.
@@ -143,7 +145,12 @@ impl Mesh {
         let (at, mut pair) = (seen_by_v4(&peer.observed)?, pair(ours, theirs));
         pair.their_port = at.port();
         pair.part()?;
-        let wait = if are_plain_means_vain(ours, theirs, &pair) { Duration::ZERO } else { PLAIN };
+        let is_spoilt = [ours, theirs].iter().any(|facts| facts.poisoned == Some(true));
+        let wait = match are_plain_means_vain(ours, theirs, &pair) {
+            true => Duration::ZERO,
+            false if is_spoilt => PLAIN_IF_SPOILT,
+            false => PLAIN,
+        };
         let due = relayed_since + wait;
         Some(self.guessing.history.allowed_at(&peer.key).map_or(due, |allowed| due.max(allowed)))
     }
