@@ -10,4 +10,4 @@ pub mod report;
 pub mod speech;
 
 /// The hardest means by which the product gets direct paths: tests hold it to every pair that these are enough for.
-pub const CAPABLE: netsim::Means = netsim::Means::Plain;
+pub const CAPABLE: netsim::Means = netsim::Means::Prediction;

@@ -164,7 +164,7 @@ impl Agent {
             self.guesser.requests.push_back(SocketRequest::Close(scout));
         }
         if let Some(run) = self.guesser.run.take() {
-            self.finish(run, false, now);
+            self.finish(run, false, false, now);
         }
     }
 
@@ -219,11 +219,11 @@ impl Agent {
     pub(crate) fn drive_guess(&mut self, now: Instant) {
         self.send_singles(now);
         while let Some(mut run) = self.guesser.run.take() {
-            let Some(peer) = self.peers.get(&run.peer) else { return self.finish(run, false, now) };
+            let Some(peer) = self.peers.get(&run.peer) else { return self.finish(run, false, false, now) };
             let met = peer.search.is_none()
                 && peer.selected_path().is_some_and(|path| path.is_direct() && path.state == State::Confirmed);
             if met || now >= run.until {
-                return self.finish(run, met, now);
+                return self.finish(run, met, true, now);
             }
             if run.due().is_none_or(|due| due > now) {
                 self.guesser.run = Some(run);
@@ -253,12 +253,12 @@ impl Agent {
         }
     }
 
-    /// Closes what nothing was heard on.
-    fn finish(&mut self, run: Run, met: bool, now: Instant) {
+    /// Closes everything, but for what the peer was heard on if that may still lead to a path.
+    fn finish(&mut self, run: Run, met: bool, is_hopeful: bool, now: Instant) {
         tracing::info!(peer = %run.peer, met, took = ?now.duration_since(run.started), "Guessed");
         for id in run.sockets.into_iter().filter(|id| *id != SocketId::MAIN) {
             let was_heard = self.peers.get(&run.peer).is_some_and(|peer| peer.uses(id));
-            if met && was_heard {
+            if is_hopeful && was_heard {
                 self.guesser.kept.insert(id, (run.peer, now + LINGER));
             } else {
                 self.guesser.requests.push_back(SocketRequest::Close(id));
