@@ -5,6 +5,8 @@
 //!   whose secret follows from public names). Everything else is derived from it with HKDF-SHA256 (RFC 5869) under its
 //!   own label: the join key, the key that seals cards, and the [`PairKeys`] of two members, for the checks of their
 //!   paths and the proofs of their session.
+//! - A [`TicketKey`] is a rendezvous' own: it seals tickets, and with each ticket come [`EarlyKeys`] that its member and the
+//!   rendezvous share.
 //! - [`KnownPeers`] pins keys to names on first use, as SSH does.
 //!
 //! Life cycle: load or generate the identity once; make a channel secret when the server's key is known; take keys from
@@ -27,6 +29,7 @@
 mod card;
 mod channel;
 mod derive;
+mod early;
 mod hex;
 mod key;
 mod known;
@@ -34,6 +37,7 @@ mod pair;
 
 pub use card::CardError;
 pub use channel::{ChannelSecret, InviteSecret, ParseInviteError, PasswordError, join_statement};
+pub use early::{EarlyKeys, TicketFacts, TicketKey};
 pub use key::{Identity, ParseIdentityError, verify};
 pub use known::{Known, KnownPeer, KnownPeers, ParseKnownPeersError};
 pub use pair::PairKeys;

@@ -2,6 +2,10 @@
 
 /// First byte of a path check ([`crate::check`]).
 pub const CHECK: u8 = 16;
+/// First byte of an early join ([`crate::early`]).
+pub const EARLY_JOIN: u8 = 18;
+/// First byte of the answer to an early join ([`crate::early`]).
+pub const EARLY_ANSWER: u8 = 19;
 /// First byte of a relay frame on its way to the relay ([`crate::relay`]).
 pub const RELAY_UP: u8 = 24;
 /// First byte of a relay frame on its way from the relay ([`crate::relay`]).
@@ -19,7 +23,7 @@ pub const MAX_DATAGRAM: usize = 1280;
 pub enum Protocol {
     /// RFC 8489.
     Stun,
-    /// Checks and relay frames; the first byte tells which.
+    /// Checks, early joins and relay frames; the first byte tells which.
     Punchline,
     /// RFC 9000.
     Quic,

@@ -8,6 +8,7 @@
 //! | [`datagram`] | everybody on the one UDP socket | first byte of each datagram |
 //! | [`stun`] | any STUN client and the rendezvous | UDP, RFC 8489 |
 //! | [`check`] | two members, before they have a session | UDP, sealed by their pair keys |
+//! | [`early`] | a member and its rendezvous, before they have a session | UDP, sealed by the key of a ticket |
 //! | [`relay`] | two members, by way of their rendezvous | UDP |
 //! | [`lend`] | two members, by way of a third | UDP |
 //! | [`nat`] | members, about their routers | a sealed card of [`signal`] |
@@ -20,6 +21,7 @@
 pub mod agent;
 pub mod check;
 pub mod datagram;
+pub mod early;
 pub mod frame;
 pub mod guess;
 mod ids;

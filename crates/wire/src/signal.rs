@@ -1,6 +1,6 @@
 //! Signalling: what a member and its rendezvous say to each other, as [`crate::frame`]s on one QUIC stream each way.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,8 @@ pub enum ToMember {
     Observed(SocketAddr),
     /// The rendezvous closes; calls go on without it.
     Closing,
+    /// Replaces the ticket that came with [`Joined`], which is for another address.
+    Ticket(Ticket),
 }
 
 /// What a new member learns.
@@ -87,7 +89,28 @@ pub struct Joined {
     pub roster: Vec<Member>,
     /// What lets the receiver use the relay; `None` where the rendezvous relays for nobody.
     pub relay: Option<RelayGrant>,
+    /// What shortens the next join; `None` where the rendezvous gives none.
+    pub ticket: Option<Ticket>,
 }
+
+/// What lets a member join once more without waiting for a session ([`crate::early`]), from the same IP address.
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Ticket {
+    /// For the rendezvous alone; [`crate::early::TICKET`] bytes.
+    #[serde(with = "serde_bytes")]
+    pub sealed: Vec<u8>,
+    /// Secret between the member and the rendezvous, good for one join.
+    pub key: [u8; 32],
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ticket(..)")
+    }
+}
+
+/// No ticket is good for longer.
+pub const TICKET_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The right to send [`crate::relay`] frames to the other members, for as long as the signalling session lives.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -246,6 +269,11 @@ mod tests {
     use crate::{decode, encode};
 
     #[test]
+    fn the_key_of_a_ticket_is_not_in_its_debug_form() {
+        assert_eq!(format!("{:?}", Ticket { sealed: vec![1], key: [2; 32] }), "Ticket(..)");
+    }
+
+    #[test]
     fn message_bytes() {
         let join = ToServer::Join(Join {
             version: 1,
@@ -260,5 +288,7 @@ mod tests {
         assert_eq!(encode(&ToMember::Closing), [6]);
         assert_eq!(encode(&ToMember::MemberLeft { slot: MemberSlot(3), why: LeaveReason::Expired }), [4, 3, 1]);
         assert_eq!(decode::<ToServer>("join", &encode(&join)), Ok(join));
+        let ticket = Ticket { sealed: vec![7, 8], key: [9; 32] };
+        assert_eq!(encode(&ToMember::Ticket(ticket)), [&[7, 2, 7, 8][..], &[9; 32]].concat());
     }
 }
