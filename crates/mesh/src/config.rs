@@ -1,7 +1,10 @@
 use std::net::SocketAddr;
 
 use identity::{ChannelSecret, Identity};
-use wire::{IdentityKey, RunId, signal::Candidate};
+use wire::{
+    IdentityKey, RunId,
+    signal::{Candidate, Ticket},
+};
 
 use crate::Observe;
 
@@ -17,6 +20,8 @@ pub struct Config {
     pub server: SocketAddr,
     /// The rendezvous' key, if it is known from before; another key ends the join.
     pub server_key: Option<IdentityKey>,
+    /// What the rendezvous gave at the last join, if that is kept: with it, this join takes a round trip less.
+    pub ticket: Option<Ticket>,
     /// Where the channel secret comes from.
     pub secret: Secret,
     /// Addresses at which peers may reach this member, besides what the rendezvous observes.

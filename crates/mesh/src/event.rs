@@ -6,7 +6,7 @@ use wire::{
     IdentityKey, MessageId, PeerTag,
     agent::{Delivery, Path},
     nat::NatFacts,
-    signal::{CandidateKind, LeaveReason, Refusal},
+    signal::{CandidateKind, LeaveReason, Refusal, Ticket},
 };
 
 /// A datagram to send.
@@ -143,6 +143,8 @@ pub enum ServerEvent {
         /// How many others there are.
         peers: usize,
     },
+    /// To be kept in the place of any other of this rendezvous, for the next start.
+    Ticket(Ticket),
     /// The address that the rendezvous sees has changed.
     Observed(SocketAddr),
     /// The rendezvous refuses the member. Final.

@@ -95,7 +95,7 @@ impl Mesh {
                     }
                 }
                 // A member that introduces others relays nothing.
-                Output::Seated { .. } | Output::Unseated { .. } => {}
+                Output::Seated { .. } | Output::Unseated { .. } | Output::TakenOver { .. } => {}
             }
         }
     }

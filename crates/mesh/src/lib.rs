@@ -18,6 +18,7 @@
 mod config;
 mod deliveries;
 mod detour;
+mod early;
 mod event;
 mod guessing;
 mod introducer;

@@ -17,6 +17,7 @@ use crate::{
     Config, Event, Relaying, Secret, ServerEvent, Transmit,
     deliveries::Deliveries,
     detour::Detour,
+    early::Early,
     guessing::Guessing,
     introducer::Introducer,
     lend::Lending,
@@ -37,6 +38,7 @@ pub struct Mesh {
     pub(crate) signalling: State,
     pub(crate) retry: Retry,
     pub(crate) detour: Detour,
+    pub(crate) early: Early,
     /// Our own seat.
     pub(crate) slot: Option<MemberSlot>,
     /// The right to use the rendezvous' relay, as long as there is one.
@@ -59,7 +61,7 @@ pub struct Mesh {
 
 impl Mesh {
     /// Starts to join at once: the first datagrams are ready to be taken.
-    pub fn new(config: Config, now: Instant) -> Self {
+    pub fn new(mut config: Config, now: Instant) -> Self {
         let accept = if config.introduce { link::Accept::Signal } else { link::Accept::None };
         let endpoint = |accept, purpose: u8| {
             let seed = config.seed.map(|byte| byte ^ purpose);
@@ -72,6 +74,7 @@ impl Mesh {
             paths.allow_loopback();
         }
         let lending = Lending::new(config.seed.map(|byte| byte ^ 2), now);
+        let early = Early::new(config.ticket.take());
         let mut mesh = Self {
             config,
             secret: None,
@@ -81,6 +84,7 @@ impl Mesh {
             signalling: State::Waiting { until: now },
             retry: Retry::default(),
             detour: Detour::default(),
+            early,
             slot: None,
             relay: None,
             card_is_stale: false,
@@ -204,6 +208,7 @@ impl Mesh {
             self.signalling_timed_out(now);
         }
         self.detour_timed_out(now);
+        self.early_timed_out(now);
         self.introducer_timed_out(now);
         self.observation_timed_out(now);
         self.lending_timed_out(now);
@@ -227,6 +232,7 @@ impl Mesh {
             self.paths.poll_timeout(),
             self.signalling.poll_timeout(),
             self.detour.poll_timeout(),
+            self.early.poll_timeout(),
             self.deliveries.poll_timeout(),
             self.introducer.as_ref().and_then(Introducer::poll_timeout),
             self.observation.poll_timeout(),
@@ -306,7 +312,10 @@ impl Mesh {
         self.observe(now);
         self.detour_begins(now);
         match self.signals.connect(Kind::Signal, self.config.server, self.config.server_key, now) {
-            Ok(link) => self.signalling = State::Connecting { link, until: now + CONNECT_TIMEOUT },
+            Ok(link) => {
+                self.signalling = State::Connecting { link, until: now + CONNECT_TIMEOUT };
+                self.early_begins(now);
+            }
             Err(error) => self.server_lost(error.to_string(), now),
         }
     }
@@ -343,7 +352,7 @@ impl Mesh {
     }
 
     /// Makes the channel secret if that needs nobody's help; else asks the program for it.
-    fn take_secret(&mut self, server: IdentityKey) -> bool {
+    pub(crate) fn take_secret(&mut self, server: IdentityKey) -> bool {
         if self.secret.is_none() {
             self.secret = match std::mem::replace(&mut self.config.secret, Secret::Deferred) {
                 Secret::Open => {

@@ -87,6 +87,7 @@ impl Mesh {
                 self.observe_anew(now);
                 self.events.push_back(Event::Server(ServerEvent::Observed(addr)));
             }
+            ToMember::Ticket(ticket) => self.keep_ticket(ticket),
             ToMember::Closing => self.events.push_back(Event::Server(ServerEvent::Closing)),
         }
     }
@@ -97,14 +98,26 @@ impl Mesh {
         }
         self.retry.succeeded();
         self.detour_settles(now);
-        self.slot = Some(joined.slot);
         // What has changed since the join was asked for.
         self.refresh_card(now);
+        if self.early_settles(&joined) {
+            return self.take_roster(joined, now);
+        }
+        self.seated(joined, now);
+    }
+
+    /// The member is in the channel.
+    pub(crate) fn seated(&mut self, joined: Joined, now: Instant) {
         self.events.push_back(Event::Server(ServerEvent::Joined {
             observed: joined.observed,
-            name: joined.name,
+            name: joined.name.clone(),
             peers: joined.roster.len(),
         }));
+        self.take_roster(joined, now);
+    }
+
+    fn take_roster(&mut self, joined: Joined, now: Instant) {
+        self.slot = Some(joined.slot);
         for peer in self.peers.values_mut() {
             peer.slot = None;
         }

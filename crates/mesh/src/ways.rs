@@ -8,7 +8,7 @@ use punch::{SocketId, Way};
 use wire::{
     MemberSlot, PeerTag,
     agent::Path,
-    datagram::{self, LEND_DOWN, LEND_UP, Protocol, RELAY_DOWN},
+    datagram::{self, EARLY_ANSWER, LEND_DOWN, LEND_UP, Protocol, RELAY_DOWN},
     relay,
     signal::{CandidateKind, RelayGrant},
 };
@@ -27,6 +27,9 @@ impl Mesh {
                 }
             }
             Some(Protocol::Punchline) if datagram[0] == RELAY_DOWN => self.handle_relayed(at, from, datagram, now),
+            Some(Protocol::Punchline) if datagram[0] == EARLY_ANSWER && at == SocketId::MAIN => {
+                self.handle_early_answer(from, datagram, now);
+            }
             _ if at == TUNNEL => tracing::trace!("ignored what has no business in a tunnel"),
             Some(Protocol::Quic) => match self.paths.peer_at(way) {
                 Some(tag) => self.handle_session_packet(tag, way, datagram, now),

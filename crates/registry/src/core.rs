@@ -1,6 +1,7 @@
 //! The registry: sessions in, messages and events out.
 
 mod channels;
+mod early;
 mod membership;
 mod sessions;
 
@@ -140,6 +141,17 @@ pub enum Output {
         /// Which.
         conn: ConnId,
     },
+    /// A seat that was taken early is its member's session's from here on; comes before that hears of it.
+    TakenOver {
+        /// What stood for the session until then.
+        early: ConnId,
+        /// The session.
+        conn: ConnId,
+        /// In which channel.
+        channel: ChannelName,
+        /// Which seat.
+        slot: MemberSlot,
+    },
     /// Close a session; nothing more is said of it.
     Close {
         /// Which.
@@ -247,6 +259,8 @@ pub struct Registry {
     guesses: Guesses,
     /// Times to look at a session; one that was put off in the meantime is put back.
     deadlines: BinaryHeap<Reverse<(Instant, ConnId)>>,
+    /// `None` where nobody gets a ticket.
+    early: Option<early::Early>,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     closing: bool,
@@ -261,6 +275,8 @@ struct Session {
     phase: Phase,
     deadline: Instant,
     messages: Bucket,
+    /// The number of the ticket that it was given last, or has come with.
+    ticket: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -282,6 +298,7 @@ impl Registry {
             sessions: HashMap::new(),
             networks: HashMap::new(),
             deadlines: BinaryHeap::new(),
+            early: None,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             closing: false,
@@ -314,13 +331,19 @@ impl Registry {
             if matches!(self.sessions.get(&conn), Some(Session { phase: Phase::Seated(..), .. })) {
                 self.outputs.push_back(Output::Unseated { conn });
             }
-            self.outputs.push_back(Output::Close { conn, why: CloseWhy::Closing });
+            if !conn.is_early() {
+                self.outputs.push_back(Output::Close { conn, why: CloseWhy::Closing });
+            }
         }
         self.sessions.clear();
         self.networks.clear();
     }
 
     fn send(&mut self, conn: ConnId, message: ToMember) {
+        // The session that is to come begins with all that there is to know by then.
+        if conn.is_early() && !matches!(message, ToMember::Joined(_)) {
+            return;
+        }
         self.outputs.push_back(Output::Send { conn, message });
     }
 

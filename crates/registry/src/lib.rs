@@ -9,6 +9,11 @@
 //! Everybody who sits in the channel is told of a newcomer *before* the newcomer gets its roster: whoever the newcomer
 //! tries to reach already expects it.
 //!
+//! Every member gets a ticket with its roster ([`Registry::give_tickets`]). With that it may come again before its session is
+//! up ([`Registry::handle_early_join`]): it takes its seat at once, and the session takes the seat over. What stands for
+//! the session until then is [told apart](ConnId::is_early): it is sent its roster alone, as
+//! [a datagram](Registry::early_answer).
+//!
 //! A channel is either kept, made on purpose from a [`ChannelRecord`], or made on the fly by the first to join it and
 //! gone with the last. The caller stores records; this core only knows those that it was given.
 //!
@@ -36,6 +41,7 @@ mod channel;
 mod core;
 mod limit;
 mod name;
+mod tickets;
 
 pub use channel::{ChannelInfo, ChannelRecord, MemberInfo};
 pub use core::{CloseWhy, Config, ConnId, CreateError, Event, Limits, Origin, Output, Registry, What};

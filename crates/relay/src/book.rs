@@ -97,6 +97,14 @@ impl Book {
         self.by_conn.get(&conn).map(|at| self.sessions[*at].number)
     }
 
+    pub(crate) fn rename(&mut self, conn: ConnId, new: ConnId) -> bool {
+        self.remove(new);
+        let Some(at) = self.by_conn.remove(&conn) else { return false };
+        self.sessions[at].conn = new;
+        self.by_conn.insert(new, at);
+        true
+    }
+
     pub(crate) fn remove(&mut self, conn: ConnId) {
         let Some(at) = self.by_conn.remove(&conn) else { return };
         let session = self.sessions.remove(at);

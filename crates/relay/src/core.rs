@@ -131,6 +131,11 @@ impl Relay {
         self.book.number(conn).map(|session| RelayGrant { session })
     }
 
+    /// What belonged to `early` is another session's from here on, under the same number; `false` if there was nothing.
+    pub fn hand_over(&mut self, early: ConnId, conn: ConnId) -> bool {
+        self.book.rename(early, conn)
+    }
+
     /// A member's signalling session goes on from another, validated, address.
     pub fn moved(&mut self, conn: ConnId, addr: SocketAddr, source: IpAddr) {
         let Some(session) = self.book.by_conn(conn) else { return };

@@ -1,6 +1,7 @@
 //! Whole members on a virtual internet.
 
 mod calls;
+mod early;
 mod guess;
 mod lend;
 mod observe;

@@ -29,12 +29,17 @@ pub(crate) struct Server {
     pub(crate) forwarded: usize,
     /// STUN answers; the server has the three ports above its own, too.
     pub(crate) answers: VecDeque<Outgoing>,
+    /// Early joins that have come.
+    pub(crate) early_joins: usize,
+    /// So many of them are lost on their way, from here on.
+    pub(crate) loses_early_joins: usize,
     /// Where tunnels come from.
     tunnels: BTreeSet<SocketAddr>,
 }
 
 impl Server {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// `tickets` seals them, and differs from start to start.
+    pub(crate) fn new(tickets: [u8; 32], now: Instant) -> Self {
         let identity = Identity::from_seed(&[200; 32]);
         let config = link::Config { identity: &identity, seed: [201; 32], accept: link::Accept::Signal };
         // A session's own timeout is short enough.
@@ -42,9 +47,13 @@ impl Server {
         let registry = registry::Config { server_key: identity.key(), adhoc: true, limits, seed: 1 };
         let relay = Some(Relay::new(relay::Limits::default(), [202; 32], now));
         let endpoint = Endpoint::new(config, now);
+        let mut registry = Registry::new(registry);
+        registry.give_tickets(tickets, now);
         Self {
             endpoint,
-            registry: Registry::new(registry),
+            registry,
+            early_joins: 0,
+            loses_early_joins: 0,
             relay,
             frames: VecDeque::new(),
             forwarded: 0,
@@ -82,6 +91,10 @@ impl Server {
                 Output::Send { conn, mut message } => {
                     if let ToMember::Joined(joined) = &mut message {
                         joined.relay = self.relay.as_ref().and_then(|relay| relay.grant(conn));
+                        if conn.is_early() {
+                            self.frames.extend(self.registry.early_answer(conn, joined));
+                            continue;
+                        }
                     }
                     let sent = self.endpoint.send_message(LinkId(conn.0), 0, &wire::encode(&message));
                     // The registry may hear of a session's end a little later.
@@ -89,8 +102,14 @@ impl Server {
                 }
                 Output::Close { conn, why } => self.endpoint.close(LinkId(conn.0), why.code(), "closed", now),
                 Output::Seated { conn, channel, slot } => {
-                    if let (Some(relay), Some(at)) = (&mut self.relay, self.endpoint.remote(LinkId(conn.0))) {
+                    let at = self.registry.early_source(conn).or_else(|| self.endpoint.remote(LinkId(conn.0)));
+                    if let (Some(relay), Some(at)) = (&mut self.relay, at) {
                         relay.open(conn, &channel, slot, at, at.ip(), now);
+                    }
+                }
+                Output::TakenOver { early, conn, .. } => {
+                    if let Some(relay) = &mut self.relay {
+                        assert!(relay.hand_over(early, conn), "who sits early has a session of the relay");
                     }
                 }
                 Output::Unseated { conn } => {
@@ -110,6 +129,15 @@ impl Server {
     pub(crate) fn handle_datagram(&mut self, port: u16, from: SocketAddr, payload: &[u8], now: Instant) {
         if port == TUNNEL_PORT {
             self.tunnels.insert(from);
+        }
+        if payload.first() == Some(&datagram::EARLY_JOIN) {
+            if self.loses_early_joins > 0 {
+                self.loses_early_joins -= 1;
+                return;
+            }
+            self.early_joins += 1;
+            self.registry.handle_early_join(from, payload, now);
+            return self.settle(now);
         }
         if payload.first() != Some(&datagram::RELAY_UP) {
             self.endpoint.handle_datagram(from, payload, now);

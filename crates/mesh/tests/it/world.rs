@@ -213,7 +213,7 @@ impl World {
         let server = lab.net.add_host(Segment::INTERNET, &[ip(SERVER)]);
         lab.net.set_link(server, link);
         let now = lab.now();
-        lab.install(server, Node::Server(Box::new(Server::new(now))));
+        lab.install(server, Node::Server(Box::new(Server::new([203; 32], now))));
         Self {
             lab,
             server,
@@ -316,6 +316,13 @@ impl World {
         });
     }
 
+    pub(crate) fn server(&mut self) -> &mut Server {
+        match self.lab.stack_mut(self.server) {
+            Some(Node::Server(server)) => server,
+            _ => unreachable!("the server is no member"),
+        }
+    }
+
     /// The rendezvous relays for nobody from here on.
     pub(crate) fn stop_relaying(&mut self) {
         self.lab.with(self.server, |node, _| match node {
@@ -335,7 +342,7 @@ impl World {
     /// A rendezvous with the same key and no memory.
     pub(crate) fn restart_server(&mut self) {
         let (server, now) = (self.server, self.lab.now());
-        self.lab.install(server, Node::Server(Box::new(Server::new(now))));
+        self.lab.install(server, Node::Server(Box::new(Server::new([204; 32], now))));
     }
 
     /// Starts a member on a person's host.
@@ -354,6 +361,7 @@ impl World {
             name: who.into(),
             server: server_addr(),
             server_key: None,
+            ticket: None,
             secret: Secret::Open,
             candidates: host_candidates(&addresses),
             run: RunId(u64::from(self.starts)),

@@ -1,13 +1,13 @@
 //! Joining, changing and leaving.
 
-use std::time::Instant;
+use std::{cmp::Reverse, time::Instant};
 
 use wire::{
     IdentityKey, MemberSlot,
     signal::{ChannelKind, Join, Joined, LeaveReason, MAX_CARD, Refusal, Signature, ToMember},
 };
 
-use super::{CloseWhy, ConnId, Output, Phase, Registry, What};
+use super::{CloseWhy, ConnId, Output, Phase, Registry, What, early::SESSION_WITHIN};
 use crate::{
     channel::{Channel, Seat},
     name::{ChannelName, MemberName},
@@ -31,6 +31,9 @@ impl Registry {
 
         if !self.channels.contains_key(&channel) {
             self.open(channel.clone(), Channel::on_the_fly());
+        }
+        if self.takes_over(&channel, &seat, now) {
+            return Ok(());
         }
         self.replace(&channel, key, now);
         self.seat(conn, &channel, seat, now);
@@ -102,21 +105,65 @@ impl Registry {
     }
 
     fn seat(&mut self, conn: ConnId, name: &ChannelName, seat: Seat, now: Instant) {
-        let presence = self.config.limits.presence;
         let Some(channel) = self.channels.get_mut(name) else { return };
         let called = seat.name.as_str().to_owned();
         let kind = channel.kind();
-        let roster = channel.seats().map(|(slot, seat)| seat.member(slot)).collect();
         let slot = channel.seat(seat);
         let members = channel.len();
-        let Some(session) = self.sessions.get_mut(&conn) else { return };
-        session.phase = Phase::Seated(name.clone(), slot);
-        session.deadline = now + presence;
-        let observed = session.origin.address();
+        self.hold(conn, name, slot, now);
         self.tell_others(name, slot, ToMember::MemberJoined);
         self.outputs.push_back(Output::Seated { conn, channel: name.clone(), slot });
-        self.send(conn, ToMember::Joined(Joined { slot, name: called.clone(), observed, kind, roster, relay: None }));
+        self.welcome(conn, name, slot, now);
         self.report(name, kind, What::Joined { name: called, members });
+    }
+
+    /// Gives a seat that was taken early to the session of the one who took it, if that is so.
+    fn takes_over(&mut self, name: &ChannelName, new: &Seat, now: Instant) -> bool {
+        let Some(channel) = self.channels.get_mut(name).filter(|_| !new.conn.is_early()) else { return false };
+        let Some(slot) = channel.slot_of(new.key) else { return false };
+        let Some(seat) = channel.seat_mut(slot) else { return false };
+        if !seat.conn.is_early() || seat.name.as_str() != new.name.as_str() {
+            return false;
+        }
+        let early = std::mem::replace(&mut seat.conn, new.conn);
+        let has_changed = (&seat.card, seat.origin, seat.hidden) != (&new.card, new.origin, new.hidden);
+        (seat.card, seat.origin, seat.hidden) = (new.card.clone(), new.origin, new.hidden);
+        self.forget(early);
+        self.hold(new.conn, name, slot, now);
+        if has_changed {
+            self.tell_others(name, slot, ToMember::MemberChanged);
+        }
+        self.outputs.push_back(Output::TakenOver { early, conn: new.conn, channel: name.clone(), slot });
+        self.welcome(new.conn, name, slot, now);
+        true
+    }
+
+    /// A session has a seat from here on.
+    fn hold(&mut self, conn: ConnId, name: &ChannelName, slot: MemberSlot, now: Instant) {
+        let within = if conn.is_early() { SESSION_WITHIN } else { self.config.limits.presence };
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        session.phase = Phase::Seated(name.clone(), slot);
+        session.deadline = now + within;
+        if conn.is_early() {
+            self.deadlines.push(Reverse((session.deadline, conn)));
+        }
+    }
+
+    /// Tells a member what it needs to know.
+    fn welcome(&mut self, conn: ConnId, name: &ChannelName, slot: MemberSlot, now: Instant) {
+        let ticket = self.new_ticket(conn, now);
+        let (Some(channel), Some(session)) = (self.channels.get(name), self.sessions.get(&conn)) else { return };
+        let kind = channel.kind();
+        let (mut called, mut roster) = (String::new(), Vec::new());
+        for (at, seat) in channel.seats() {
+            if at == slot {
+                seat.name.as_str().clone_into(&mut called);
+            } else {
+                roster.push(seat.member(at));
+            }
+        }
+        let observed = session.origin.address();
+        self.send(conn, ToMember::Joined(Joined { slot, name: called, observed, kind, roster, relay: None, ticket }));
     }
 
     pub(super) fn change(&mut self, name: &ChannelName, slot: MemberSlot, change: impl FnOnce(&mut Seat)) {

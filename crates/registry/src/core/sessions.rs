@@ -27,24 +27,39 @@ impl Registry {
         exporter: [u8; 32],
         now: Instant,
     ) {
-        let origin = origin.into().canonical();
+        if let Err(why) = self.add_session(conn, key, origin.into(), exporter, now) {
+            self.outputs.push_back(Output::Close { conn, why });
+        }
+    }
+
+    pub(super) fn add_session(
+        &mut self,
+        conn: ConnId,
+        key: IdentityKey,
+        origin: Origin,
+        exporter: [u8; 32],
+        now: Instant,
+    ) -> Result<(), CloseWhy> {
+        let origin = origin.canonical();
         let from = origin.address().ip();
         let network = Prefix::network(from);
         let limits = &self.config.limits;
         let from_there = self.networks.get(&network).copied().unwrap_or(0);
         if self.closing {
-            return self.outputs.push_back(Output::Close { conn, why: CloseWhy::Closing });
+            return Err(CloseWhy::Closing);
         }
         let is_limited = limits.limit_loopback || !from.is_loopback();
         if self.sessions.len() >= limits.sessions || is_limited && from_there >= limits.sessions_per_network {
-            return self.outputs.push_back(Output::Close { conn, why: CloseWhy::Full });
+            return Err(CloseWhy::Full);
         }
         let deadline = now + limits.join_within;
         let messages = Bucket::full(now);
-        let session = Session { key, origin, exporter, network, phase: Phase::Waiting, deadline, messages };
+        let phase = Phase::Waiting;
+        let session = Session { key, origin, exporter, network, phase, deadline, messages, ticket: None };
         self.sessions.insert(conn, session);
         self.networks.insert(network, from_there + 1);
         self.deadlines.push(Reverse((deadline, conn)));
+        Ok(())
     }
 
     /// A message came on a session.
@@ -90,6 +105,7 @@ impl Registry {
         let presence = self.config.limits.presence;
         if let Some(session) = self.sessions.get_mut(&conn)
             && matches!(session.phase, Phase::Seated(..))
+            && !conn.is_early()
         {
             session.deadline = now + presence;
         }
@@ -103,10 +119,14 @@ impl Registry {
         if session.origin == origin {
             return;
         }
+        let is_elsewhere = session.origin.address().ip() != origin.address().ip();
         session.origin = origin;
         if let Phase::Seated(channel, slot) = session.phase.clone() {
             self.send(conn, ToMember::Observed(origin.address()));
             self.change(&channel, slot, |seat| seat.origin = origin);
+            if is_elsewhere {
+                self.replace_ticket(conn, now);
+            }
         }
     }
 
@@ -158,6 +178,9 @@ impl Registry {
 
     /// Lets the member read what was said last.
     pub(super) fn end(&mut self, conn: ConnId, why: CloseWhy, now: Instant) {
+        if conn.is_early() {
+            return self.forget(conn);
+        }
         if let Some(session) = self.sessions.get_mut(&conn) {
             session.phase = Phase::Ending(why);
             session.deadline = now + LINGER;
@@ -170,7 +193,8 @@ impl Registry {
         self.forget(conn);
     }
 
-    fn forget(&mut self, conn: ConnId) {
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        self.forget_early(conn);
         let Some(session) = self.sessions.remove(&conn) else { return };
         if let Some(count) = self.networks.get_mut(&session.network) {
             *count -= 1;

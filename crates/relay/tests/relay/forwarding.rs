@@ -52,6 +52,23 @@ fn a_number_that_was_not_given_out_forwards_nothing() {
 }
 
 #[test]
+fn a_session_goes_on_under_its_number_when_its_member_gets_another_name() {
+    let mut server = Server::new();
+    let [alice, bob] = [0, 1].map(|seat| server.seat("lobby", seat));
+    let conn = registry::ConnId(7);
+
+    assert!(server.relay.hand_over(alice.conn(), conn));
+
+    assert_eq!(server.relay.grant(conn).map(|grant| grant.session), Some(alice.session));
+    assert_eq!(server.relay.grant(alice.conn()), None);
+    assert_eq!(server.send(alice, 1, b"x").unwrap().1, [bob.at]);
+    assert_eq!(server.send(bob, 0, b"x").unwrap().1, [alice.at]);
+    assert!(!server.relay.hand_over(alice.conn(), conn), "it has no session any more");
+    server.relay.close(conn);
+    assert_eq!(server.send(alice, 1, b"x"), Err(Dropped::NoSession));
+}
+
+#[test]
 fn bytes_that_are_no_frame_go_nowhere() {
     let mut server = Server::new();
     let alice = server.seat("lobby", 0);
