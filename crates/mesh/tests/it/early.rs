@@ -11,31 +11,18 @@ use wire::{
     signal::{ChannelKind, TICKET_LIFETIME, Ticket},
 };
 
-use crate::world::{RTT, World, identity};
+use crate::world::{RTT, World, identity, server_key};
 
 const SOON: Duration = Duration::from_secs(5);
 /// Work that takes no virtual time still takes a turn of a pacer.
 const MARGIN: Duration = Duration::from_millis(10);
 const FRAME: Duration = Duration::from_millis(10);
 
-fn server_key() -> wire::IdentityKey {
-    Identity::from_seed(&[200; 32]).key()
-}
-
-/// What a member was given last.
-fn ticket(world: &World, who: &str) -> Ticket {
-    let tickets = world.member(who).told.iter().filter_map(|(_, event)| match event {
-        Event::Server(ServerEvent::Ticket(ticket)) => Some(ticket.clone()),
-        _ => None,
-    });
-    tickets.last().expect("a ticket comes with each join")
-}
-
 /// Bob was there once, in a channel of his own.
 fn met(world: &mut World, who: Identity) -> Ticket {
     world.join_with("bob", |config| (config.identity, config.channel) = (who, "alone".into()));
     world.lab.run_for(Duration::from_millis(500));
-    let ticket = ticket(world, "bob");
+    let ticket = world.ticket("bob").expect("a ticket comes with each join");
     world.with("bob", |mesh, now| mesh.leave(now));
     world.lab.run_for(Duration::from_millis(500));
     ticket
@@ -141,7 +128,7 @@ fn both_know_of_each_other_after_one_round_trip() {
         let (at, _) = world.member(who).told.iter().find(|(_, event)| matches!(event, Event::Seen { .. })).unwrap();
         assert_eq!(*at - start, RTT, "{who}");
     }
-    let next = self::ticket(&world, "bob");
+    let next = world.ticket("bob").expect("a ticket comes with each join");
     world.with("bob", |mesh, now| mesh.leave(now));
     world.lab.run_for(SOON);
     world.join_with("bob", |config| (config.ticket, config.server_key) = (Some(next), Some(server_key())));

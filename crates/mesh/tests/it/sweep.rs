@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use identity::Identity;
 use netsim::{Kind, Link, Rng};
-use wire::agent::Peers;
+use wire::{agent::Peers, signal::Ticket};
 
-use crate::world::{RTT, World};
+use crate::world::{self, RTT, World};
 
 /// Of whole lives, which last for minutes, and of first encounters.
 const SEEDS: (u64, u64) = (100, 200);
@@ -38,6 +38,7 @@ struct Channel {
     rng: Rng,
     kinds: BTreeMap<&'static str, Kind>,
     present: Vec<&'static str>,
+    tickets: BTreeMap<&'static str, Ticket>,
 }
 
 impl Channel {
@@ -57,7 +58,7 @@ impl Channel {
             world.home(who, kind);
             (who, kind)
         });
-        Self { seed, world, rng, kinds: kinds.into(), present: Vec::new() }
+        Self { seed, world, rng, kinds: kinds.into(), present: Vec::new(), tickets: BTreeMap::new() }
     }
 
     fn play(&mut self) {
@@ -93,12 +94,17 @@ impl Channel {
         let mut key = [self.seed.to_le_bytes(); 4].concat();
         key.splice(..who.len(), who.bytes());
         let identity = Identity::from_seed(&key.try_into().expect("32 bytes"));
-        self.world.join_with(who, |config| config.identity = identity);
+        let ticket = self.tickets.get(who).cloned();
+        self.world.join_with(who, |config| {
+            config.identity = identity;
+            (config.server_key, config.ticket) = (ticket.is_some().then(world::server_key), ticket);
+        });
         self.present.push(who);
     }
 
     fn leave(&mut self) {
         if let Some(who) = self.present.pop() {
+            self.keep_ticket(who);
             self.world.with(who, |mesh, now| mesh.leave(now));
             self.world.lab.uninstall(self.world.hosts[who]);
         }
@@ -106,8 +112,16 @@ impl Channel {
 
     fn kill(&mut self) -> Option<&'static str> {
         let who = self.present.pop()?;
+        self.keep_ticket(who);
         self.world.lab.uninstall(self.world.hosts[who]);
         Some(who)
+    }
+
+    /// Some come back with it, used or not.
+    fn keep_ticket(&mut self, who: &'static str) {
+        if let Some(ticket) = self.world.ticket(who) {
+            self.tickets.insert(who, ticket);
+        }
     }
 
     fn start_anew(&mut self) {

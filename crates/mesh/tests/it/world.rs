@@ -10,9 +10,9 @@ use identity::Identity;
 use mesh::{Config, Event, Mesh, Secret, ServerEvent, SocketId, SocketRequest};
 use netsim::{HostId, Kind, Lab, Link, Nat, Outgoing, Rng, RouterId, Segment, Stack, TTL};
 use wire::{
-    RunId,
+    IdentityKey, RunId,
     datagram::{Protocol, protocol},
-    signal::{Candidate, CandidateKind},
+    signal::{Candidate, CandidateKind, Ticket},
 };
 
 use crate::server::Server;
@@ -194,6 +194,7 @@ pub(crate) struct World {
     outsides: BTreeMap<&'static str, Vec<IpAddr>>,
     homes: u8,
     starts: u8,
+    restarts: u8,
     rng: Rng,
     link: Link,
 }
@@ -213,7 +214,7 @@ impl World {
         let server = lab.net.add_host(Segment::INTERNET, &[ip(SERVER)]);
         lab.net.set_link(server, link);
         let now = lab.now();
-        lab.install(server, Node::Server(Box::new(Server::new([203; 32], now))));
+        lab.install(server, Node::Server(Box::new(Server::new([0; 32], now))));
         Self {
             lab,
             server,
@@ -222,6 +223,7 @@ impl World {
             outsides: BTreeMap::new(),
             homes: 0,
             starts: 0,
+            restarts: 0,
             rng: Rng::new(seed),
             link,
         }
@@ -342,7 +344,8 @@ impl World {
     /// A rendezvous with the same key and no memory.
     pub(crate) fn restart_server(&mut self) {
         let (server, now) = (self.server, self.lab.now());
-        self.lab.install(server, Node::Server(Box::new(Server::new([204; 32], now))));
+        self.restarts += 1;
+        self.lab.install(server, Node::Server(Box::new(Server::new([self.restarts; 32], now))));
     }
 
     /// Starts a member on a person's host.
@@ -407,6 +410,14 @@ impl World {
         }
     }
 
+    /// What a member was given last for its next start, if it has joined.
+    pub(crate) fn ticket(&self, who: &str) -> Option<Ticket> {
+        self.member(who).told.iter().rev().find_map(|(_, event)| match event {
+            Event::Server(ServerEvent::Ticket(ticket)) => Some(ticket.clone()),
+            _ => None,
+        })
+    }
+
     /// Does something to a member.
     pub(crate) fn with<R>(&mut self, who: &str, deed: impl FnOnce(&mut Mesh, Instant) -> R) -> R {
         self.lab.with(self.hosts[who], |node, now| match node {
@@ -444,6 +455,11 @@ impl World {
 pub(crate) fn host_candidates(addresses: &[IpAddr]) -> Vec<Candidate> {
     let host = |ip: &IpAddr| Candidate { addr: SocketAddr::new(*ip, PORT), kind: CandidateKind::Host };
     addresses.iter().map(host).collect()
+}
+
+/// The rendezvous' key.
+pub(crate) fn server_key() -> IdentityKey {
+    Identity::from_seed(&[200; 32]).key()
 }
 
 pub(crate) fn server_addr() -> SocketAddr {
