@@ -69,6 +69,7 @@ async fn serve(
     for record in stored.context("read the channels").exit(code)? {
         registry.restore(record);
     }
+    registry.give_tickets(edge::random()?, Instant::now());
     let (stopper, stop) = stop::channel();
     let (directory, asks) = Directory::new();
     let feed = Arc::new(Feed::new(seed()?));

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, ops::Range, time::Instant};
 
-use wire::datagram::{Protocol, RELAY_UP};
+use wire::datagram::{EARLY_JOIN, Protocol, RELAY_UP};
 
 use super::{Driver, inbox::Inbox, outbox::Outbox};
 use crate::{
@@ -70,6 +70,10 @@ impl Driver {
             }
             Some(Protocol::Stun) => self.handle_stun(datagram, from, now),
             Some(Protocol::Punchline) if datagram[0] == RELAY_UP => self.forward(bytes, at, place, from, now),
+            // A tunnel has no address that a ticket could be for.
+            Some(Protocol::Punchline) if datagram[0] == EARLY_JOIN && place == Place::Inbox => {
+                self.registry.handle_early_join(from, datagram, now);
+            }
             // Checks are between members.
             Some(Protocol::Punchline) | None => {
                 tracing::trace!(%from, length = datagram.len(), "Ignored a datagram");

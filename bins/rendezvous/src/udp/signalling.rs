@@ -6,7 +6,7 @@ use link::{CloseReason, Event, Kind, LinkId};
 use registry::{ConnId, Origin, Output};
 use wire::{
     peer::Lane,
-    signal::{JOIN_EXPORTER, ToMember, ToServer},
+    signal::{JOIN_EXPORTER, Joined, ToMember, ToServer},
 };
 
 use super::Driver;
@@ -53,10 +53,21 @@ impl Driver {
     pub(super) async fn carry_out(&mut self, output: Output) -> anyhow::Result<()> {
         match output {
             Output::Seated { conn, channel, slot } => {
-                let at = self.endpoint.remote(LinkId(conn.0));
+                let at = self.registry.early_source(conn).or_else(|| self.endpoint.remote(LinkId(conn.0)));
                 let origin = at.and_then(|at| self.origin(at));
                 if let (Some(relay), Some(at), Some(origin)) = (&mut self.relay, at, origin) {
                     relay.open(conn, &channel, slot, at, origin.address().ip(), Instant::now());
+                }
+            }
+            Output::TakenOver { early, conn, channel, slot } => {
+                let at = self.endpoint.remote(LinkId(conn.0));
+                let origin = at.and_then(|at| self.origin(at));
+                if let (Some(relay), Some(at), Some(origin)) = (&mut self.relay, at, origin) {
+                    if relay.hand_over(early, conn) {
+                        relay.moved(conn, at, origin.address().ip());
+                    } else {
+                        relay.open(conn, &channel, slot, at, origin.address().ip(), Instant::now());
+                    }
                 }
             }
             Output::Unseated { conn } => {
@@ -67,6 +78,9 @@ impl Driver {
             Output::Send { conn, mut message } => {
                 if let ToMember::Joined(joined) = &mut message {
                     joined.relay = self.relay.as_ref().and_then(|relay| relay.grant(conn));
+                    if conn.is_early() {
+                        return self.answer_early(conn, joined).await;
+                    }
                 }
                 let sent = self.endpoint.send_message(LinkId(conn.0), Lane::Control as u8, &wire::encode(&message));
                 if let Err(error) = sent {
@@ -84,6 +98,19 @@ impl Driver {
                 self.endpoint.close(LinkId(conn.0), why.code(), &why.to_string(), Instant::now());
                 self.forget(conn);
             }
+        }
+        Ok(())
+    }
+
+    async fn answer_early(&mut self, conn: ConnId, joined: &Joined) -> anyhow::Result<()> {
+        // Those who are in the channel hear of a newcomer first.
+        self.transmit().await?;
+        let Some((to, datagram)) = self.registry.early_answer(conn, joined) else {
+            tracing::debug!("A roster is too long for an early answer");
+            return Ok(());
+        };
+        if let Err(error) = self.socket.send_to(&datagram, to).await {
+            tracing::debug!(%error, "Could not send an early answer");
         }
         Ok(())
     }
