@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 mod calls;
 #[cfg(target_os = "linux")]
+mod early;
+#[cfg(target_os = "linux")]
 mod guess;
 #[cfg(target_os = "linux")]
 mod lab;
@@ -51,6 +53,7 @@ fn main() -> std::process::ExitCode {
     }
     let calls = [
         calls::tests(),
+        early::tests(),
         guess::tests(),
         life::tests(),
         lanes::tests(),

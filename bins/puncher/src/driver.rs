@@ -22,6 +22,7 @@ use crate::{
     router::Router,
     socket::{self, Udp},
     sockets::Sockets,
+    tickets::Tickets,
     tunnel::Tunnel,
     watch::Watch,
 };
@@ -46,6 +47,7 @@ pub(crate) struct Parts {
     pub(crate) pipe: Option<Token>,
     pub(crate) known_server: KnownServer,
     pub(crate) known_peers: Pins,
+    pub(crate) tickets: Tickets,
     pub(crate) channel: String,
     pub(crate) name: String,
     pub(crate) advertised: Vec<Candidate>,
@@ -137,7 +139,7 @@ impl Driver {
             self.watch_socket()?;
             let now = Instant::now();
             let tunnel_due = self.tunnel.as_ref().and_then(Tunnel::due);
-            let others = [self.parts.mesh.poll_timeout(), tunnel_due, self.router_due()];
+            let others = [self.parts.mesh.poll_timeout(), tunnel_due, self.router_due(), self.parts.tickets.due()];
             let due = others.into_iter().flatten().fold(self.interfaces_at, Instant::min);
             match self.parts.poll.poll(&mut happened, Some(due.saturating_duration_since(now))) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -187,8 +189,17 @@ impl Driver {
         if self.tunnel.as_ref().and_then(Tunnel::due).is_some_and(|due| due <= now) {
             self.handle_tunnel();
         }
+        if self.parts.tickets.due().is_some_and(|due| due <= now) {
+            self.write_tickets();
+        }
         self.look_for_changes(now);
         self.handle_router_time(now);
+    }
+
+    fn write_tickets(&mut self) {
+        if let Err(error) = self.parts.tickets.write() {
+            tracing::warn!("the next start takes a round trip more: {error:#}");
+        }
     }
 
     fn receive(&mut self) {
@@ -290,6 +301,7 @@ impl Driver {
         if let Some(program) = self.parts.program.take() {
             program.end(&self.parts.signals);
         }
+        self.write_tickets();
     }
 
     pub(crate) fn emit(&mut self, line: &Line<'_>) {

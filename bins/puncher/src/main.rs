@@ -23,6 +23,7 @@ mod session;
 mod show;
 mod socket;
 mod sockets;
+mod tickets;
 mod tunnel;
 mod watch;
 

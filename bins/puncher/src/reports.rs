@@ -126,6 +126,7 @@ impl Driver {
                 Ok(secret) => self.parts.mesh.set_secret(secret, Instant::now()),
                 Err(error) => self.end(Err(error)),
             },
+            ServerEvent::Ticket(ticket) => self.parts.tickets.keep(ticket, Instant::now()),
             ServerEvent::Joined { observed, name, peers } => self.joined(observed, name, peers),
             ServerEvent::Observed(addr) => self.server_line(true, format!("this member is seen at {addr}")),
             ServerEvent::Refused(refusal) => {

@@ -24,6 +24,7 @@ use crate::{
     pipe,
     router::Router,
     socket::{self, Udp},
+    tickets::Tickets,
 };
 
 /// What differs between joining, listening and dialling.
@@ -87,6 +88,7 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
     let mut candidates = advertised.clone();
     candidates.extend(socket::host_candidates(udp.local(), member.loopback));
 
+    let tickets = Tickets::of(&way.server)?;
     // Who listens is its own rendezvous, at whatever port it got.
     let asked = known_server.next_addr().context("choose an address of the rendezvous")?;
     let server = if way.introduce { udp.local() } else { asked };
@@ -97,6 +99,7 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         name: name.clone(),
         server,
         server_key: known_server.key()?,
+        ticket: tickets.latest().filter(|_| !way.introduce),
         secret: known_server.secret_for_mesh(),
         candidates: candidates.clone(),
         run: RunId(u64::from_le_bytes(edge::random()?)),
@@ -133,6 +136,7 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         pipe,
         known_peers: Pins::load()?,
         known_server,
+        tickets,
         channel: way.channel.to_owned(),
         name,
         advertised,
