@@ -68,7 +68,24 @@ impl Member {
 
     /// The same in a lab that has a rendezvous.
     pub(super) fn join_in(lab: &Lab, node: &str, channel: &str, name: &str, more: &[&str], says: Says) -> Result<Self> {
-        let home = Home::new();
+        Self::start(Home::new(), lab, node, channel, name, more, says)
+    }
+
+    /// Leaves properly, and comes back as the same person to another channel.
+    pub(super) fn come_back(
+        mut self,
+        stage: &Stage,
+        node: &str,
+        channel: &str,
+        name: &str,
+        more: &[&str],
+        says: Says,
+    ) -> Result<Self> {
+        self.program.end()?;
+        Self::start(self.home, &stage.lab, node, channel, name, more, says)
+    }
+
+    fn start(home: Home, lab: &Lab, node: &str, channel: &str, name: &str, more: &[&str], says: Says) -> Result<Self> {
         let server = Rendezvous::address();
         let args = ["join", channel, "--server", &server, "--name", name, "--json", "--no-input"];
         let program = Program::start(Some(lab.node(node)?), &home, "puncher", &[&args, more].concat(), says)?;

@@ -36,80 +36,143 @@ const STAGGER: Duration = Duration::from_millis(45);
 pub(super) fn run(rows: &mut Rows<'_>) -> Result<()> {
     let stage = Stage::apart("paths-", &["A", "B", "C"], "")?;
     cold_starts(&stage, rows).context("cold start")?;
+    warm_starts(&stage, rows, "warm start to first voice, direct", 3.0 * RTT_MS + 20.0).context("warm start")?;
     three_at_once(&stage, rows).context("three at once")?;
+    drop(stage);
+    let stage = Stage::behind("sym", "far-", &["A", "B"])?;
+    let bound = 2.0 * RTT_MS + 20.0;
+    warm_starts(&stage, rows, "warm start to first voice, by relay", bound).context("warm start by relay")?;
     drop(stage);
     without_delay(rows).context("without delay")
 }
 
-/// What one cold start took, in milliseconds.
-struct ColdStart {
+/// What a start took until the first voice, in milliseconds.
+struct Start {
     /// Whether the newcomer has the higher key, so that the session is opened by it.
     opens: bool,
     ready: f64,
     joined: f64,
     secure: f64,
     voice: f64,
-    /// On both sides.
+}
+
+/// The same with the direct path, on both sides.
+struct ColdStart {
+    start: Start,
     confirmed: [f64; 2],
     rtt: [f64; 2],
 }
 
+const NEWCOMERS: [(bool, &str); 2] =
+    [(true, "the newcomer opens the session"), (false, "the other one opens the session")];
+
+fn count(starts: &[&Start], opens: bool) -> usize {
+    starts.iter().filter(|start| start.opens == opens).count()
+}
+
 fn cold_starts(stage: &Stage, rows: &mut Rows<'_>) -> Result<()> {
-    let mut starts: Vec<ColdStart> = Vec::new();
-    let count = |starts: &[ColdStart], opens| starts.iter().filter(|start| start.opens == opens).count();
-    while starts.len() < MOST_RUNS && [true, false].iter().any(|&opens| count(&starts, opens) < RUNS) {
-        let start = cold_start(stage, &format!("cold-{}", starts.len()))?;
-        super::progress(&format!("cold start {}: voice after {:.0} ms", starts.len() + 1, start.voice));
-        starts.push(start);
+    let mut colds: Vec<ColdStart> = Vec::new();
+    let of = |colds: &[ColdStart], opens| count(&colds.iter().map(|cold| &cold.start).collect::<Vec<_>>(), opens);
+    while colds.len() < MOST_RUNS && [true, false].iter().any(|&opens| of(&colds, opens) < RUNS) {
+        let cold = cold_start(stage, &format!("cold-{}", colds.len()))?;
+        super::progress(&format!("cold start {}: voice after {:.0} ms", colds.len() + 1, cold.start.voice));
+        colds.push(cold);
     }
-    let both = |of: fn(&ColdStart) -> [f64; 2]| starts.iter().flat_map(of).collect::<Vec<_>>();
-    let confirmed = both(|start| start.confirmed);
-    rows.tell("round trip seen", median(&both(|start| start.rtt)), "ms");
+    let both = |of: fn(&ColdStart) -> [f64; 2]| colds.iter().flat_map(of).collect::<Vec<_>>();
+    let confirmed = both(|cold| cold.confirmed);
+    rows.tell("round trip seen", median(&both(|cold| cold.rtt)), "ms");
     rows.add("known to confirmed", median(&confirmed), "ms", Bound::AtMost(RTT_MS + 10.0));
     rows.tell("known to confirmed, worst", largest(&confirmed), "ms");
-    for (opens, whose) in [(true, "the newcomer opens the session"), (false, "the other one opens the session")] {
-        let of = |of: fn(&ColdStart) -> f64| {
-            median(&starts.iter().filter(|start| start.opens == opens).map(of).collect::<Vec<_>>())
-        };
-        let bound = Bound::AtMost(4.0 * RTT_MS + 30.0);
-        rows.add(format!("cold start to first voice, {whose}"), of(|start| start.voice), "ms", bound);
-        rows.tell("  of that until joined", of(|start| start.joined), "ms");
-        rows.tell("  until secure", of(|start| start.secure), "ms");
-    }
+    let starts: Vec<Start> = colds.into_iter().map(|cold| cold.start).collect();
+    tell_starts(rows, "cold start to first voice", &starts, 4.0 * RTT_MS + 30.0);
     rows.tell("cold start until ready", median(&starts.iter().map(|start| start.ready).collect::<Vec<_>>()), "ms");
     Ok(())
 }
 
-fn cold_start(stage: &Stage, channel: &str) -> Result<ColdStart> {
-    let pipe = ["--pipe", "voice"];
-    let mut alice = Member::join(stage, "A1", channel, "alice", &pipe, Says::Stderr)?;
+/// Those where the newcomer opens the session, and the others.
+fn tell_starts(rows: &mut Rows<'_>, what: &str, starts: &[Start], bound: f64) {
+    for (opens, whose) in NEWCOMERS {
+        let of = |of: fn(&Start) -> f64| {
+            median(&starts.iter().filter(|start| start.opens == opens).map(of).collect::<Vec<_>>())
+        };
+        rows.add(format!("{what}, {whose}"), of(|start| start.voice), "ms", Bound::AtMost(bound));
+        rows.tell("  of that until joined", of(|start| start.joined), "ms");
+        rows.tell("  until secure", of(|start| start.secure), "ms");
+    }
+}
+
+/// Starts of somebody who has met the rendezvous before.
+fn warm_starts(stage: &Stage, rows: &mut Rows<'_>, what: &str, bound: f64) -> Result<()> {
+    let mut starts: Vec<Start> = Vec::new();
+    let of = |starts: &[Start], opens| count(&starts.iter().collect::<Vec<_>>(), opens);
+    while starts.len() < MOST_RUNS && [true, false].iter().any(|&opens| of(&starts, opens) < RUNS) {
+        let channel = format!("warm-{}", starts.len());
+        let mut before = Member::join(stage, "B1", "before", "bob", &[], Says::Stdout)?;
+        before.joined()?;
+        let come_back = || before.come_back(stage, "B1", &channel, "bob", &PIPE, Says::Stderr);
+        let (start, people) = first_voice_of(stage, &channel, come_back)?;
+        people.leave()?;
+        super::progress(&format!("{what} {}: after {:.0} ms", starts.len() + 1, start.voice));
+        starts.push(start);
+    }
+    tell_starts(rows, what, &starts, bound);
+    Ok(())
+}
+
+/// Who is in a channel, one of them talking.
+struct People {
+    alice: Member,
+    bob: Member,
+    feeding: thread::JoinHandle<()>,
+}
+
+impl People {
+    fn leave(self) -> Result<()> {
+        self.bob.leave()?;
+        self.alice.leave()?;
+        drop(self.feeding.join());
+        Ok(())
+    }
+}
+
+const PIPE: [&str; 2] = ["--pipe", "voice"];
+
+/// Alice is there and talks; Bob comes and hears her.
+fn first_voice_of(stage: &Stage, channel: &str, bob: impl FnOnce() -> Result<Member>) -> Result<(Start, People)> {
+    let mut alice = Member::join(stage, "A1", channel, "alice", &PIPE, Says::Stderr)?;
     let (alice_key, _) = alice.ready()?;
     alice.joined()?;
     let feeding = feed(alice.program.stdin().context("a pipe")?);
 
-    let mut bob = Member::join(stage, "B1", channel, "bob", &pipe, Says::Stderr)?;
+    let mut bob = bob()?;
     let first = first_voice(bob.program.stdout().context("a pipe")?);
     let voice = first.recv_timeout(PATIENCE).context("no voice came in time")?;
 
-    let since_start = |at| ms_between(bob.started(), at);
-    let (voice, started) = (since_start(voice), bob.started());
+    let started = bob.started();
     let (bob_key, ready) = bob.ready()?;
     let (joined, secure) = (bob.joined()?, bob.secure("alice")?);
-    let (ours, theirs) = (bob.confirmed("alice")?.0, alice.confirmed("bob")?.0);
-    let number = |value: Option<u64>| value.map_or(f64::NAN, |value| value as f64);
-    let start = ColdStart {
+    let since_start = |at| ms_between(started, at);
+    let start = Start {
         opens: bob_key > alice_key,
-        ready: ms_between(started, ready),
-        joined: ms_between(started, joined),
-        secure: ms_between(started, secure),
-        voice,
+        ready: since_start(ready),
+        joined: since_start(joined),
+        secure: since_start(secure),
+        voice: since_start(voice),
+    };
+    Ok((start, People { alice, bob, feeding }))
+}
+
+fn cold_start(stage: &Stage, channel: &str) -> Result<ColdStart> {
+    let (start, mut people) =
+        first_voice_of(stage, channel, || Member::join(stage, "B1", channel, "bob", &PIPE, Says::Stderr))?;
+    let (ours, theirs) = (people.bob.confirmed("alice")?.0, people.alice.confirmed("bob")?.0);
+    people.leave()?;
+    let number = |value: Option<u64>| value.map_or(f64::NAN, |value| value as f64);
+    Ok(ColdStart {
+        start,
         confirmed: [number(ours.since_known_ms), number(theirs.since_known_ms)],
         rtt: [number(ours.rtt_ms), number(theirs.rtt_ms)],
-    };
-    bob.leave()?;
-    alice.leave()?;
-    drop(feeding.join());
-    Ok(start)
+    })
 }
 
 /// Speaks a frame every 10 ms until nobody takes it.

@@ -43,6 +43,13 @@ impl Stage {
         Self::build(prefix, &format!("srv=server:{wire} {}", sites.join(" ")))
     }
 
+    /// Sites behind routers of another kind, as far from each other.
+    pub(super) fn behind(kind: &str, prefix: &str, sites: &[&str]) -> Result<Self> {
+        let wire = format!("wire=delay~{LEG_MS}ms");
+        let sites: Vec<_> = sites.iter().map(|site| format!("{site}={kind}:{wire}")).collect();
+        Self::build(prefix, &format!("srv=server:{wire} {}", sites.join(" ")))
+    }
+
     /// What members give as `--server`.
     pub(super) fn server(&self) -> String {
         Rendezvous::address()
