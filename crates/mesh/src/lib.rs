@@ -13,6 +13,8 @@
 //! the session's packets follow it; when both have proved the channel secret the peer is *secure*, and lanes carry.
 //! A peer that the rendezvous no longer hears of stays as long as its own session lives: calls don't need the server.
 //!
+//! A member that has a ticket of an earlier join is in the channel before its session with the rendezvous is up.
+//!
 //! To QUIC a peer lives at one made-up address (`fd00::tag`); [`punch`] says at each packet where that is.
 
 mod config;
