@@ -28,6 +28,8 @@ use crate::{Mesh, Relaying, signalling::State};
 const PLAIN: Duration = Duration::from_secs(1);
 /// The same where a router is spoilt by what comes too early: if it was, nothing but a fresh socket helps.
 const PLAIN_IF_SPOILT: Duration = Duration::from_millis(300);
+/// After fresh sockets have not helped, a real guess may follow at once.
+const AFTER_RESTART: Duration = Duration::from_secs(1);
 /// How long the other side may take to answer an offer: it may have to let the rendezvous look at a socket.
 const ANSWER: Duration = Duration::from_secs(4);
 /// Packets that the system may refuse to send before a guess is given up.
@@ -142,7 +144,8 @@ impl Mesh {
             return None;
         }
         let (ours, theirs) = (self.nat()?, peer.nat.as_ref()?);
-        let (at, mut pair) = (seen_by_v4(&peer.observed)?, pair(ours, theirs));
+        let is_doubted = self.guessing.history.has_failed(&peer.key);
+        let (at, mut pair) = (seen_by_v4(&peer.observed)?, pair(ours, theirs, is_doubted));
         pair.their_port = at.port();
         pair.part()?;
         let is_spoilt = [ours, theirs].iter().any(|facts| facts.poisoned == Some(true));
@@ -170,11 +173,12 @@ impl Mesh {
     fn prepare_guess(&mut self, tag: PeerTag, now: Instant) {
         let (Some(peer), Some(ours)) = (self.peers.get(&tag), self.nat()) else { return };
         let (Some(theirs), Some(at)) = (&peer.nat, seen_by_v4(&peer.observed)) else { return };
-        let room_at = self.paths.guess_room_at(&pair(ours, theirs), now);
+        let is_doubted = self.guessing.history.has_failed(&peer.key);
+        let room_at = self.paths.guess_room_at(&pair(ours, theirs, is_doubted), now);
         if room_at > now {
             return self.guessing.history.postpone(peer.key, room_at);
         }
-        let (ours, theirs) = (router(ours), router(theirs));
+        let (ours, theirs) = (router(ours, is_doubted), router(theirs, is_doubted));
         self.guessing.number = self.guessing.number.wrapping_add(1);
         let number = self.guessing.number;
         self.start(Current::new(tag, number, true, at, self.rtt_to(tag)), &ours, &theirs, now);
@@ -196,7 +200,10 @@ impl Mesh {
 
     /// Our own part is ready: the other side is to know.
     fn scouted(&mut self, port: Option<u16>, now: Instant) {
-        let Some(ours) = self.nat().map(router) else { return self.give_up_guess(now) };
+        let peer = self.guessing.current.as_ref().and_then(|current| self.peers.get(&current.tag));
+        let is_doubted = peer.is_some_and(|peer| self.guessing.history.has_failed(&peer.key));
+        let ours = self.nat().map(|facts| router(facts, is_doubted));
+        let Some(ours) = ours else { return self.give_up_guess(now) };
         let Some(current) = &mut self.guessing.current else { return };
         let router = Router { port, ..ours };
         let (tag, number) = (current.tag, current.number);
@@ -283,7 +290,8 @@ impl Mesh {
         }
         let at = seen_by_v4(&peer.observed).ok_or(Refusal::Hopeless)?;
         // Nothing is known yet of our own router: soon it will be.
-        let ours = self.nat().map(router).ok_or(Refusal::Busy)?;
+        let is_doubted = self.guessing.history.has_failed(&peer.key);
+        let ours = self.nat().map(|facts| router(facts, is_doubted)).ok_or(Refusal::Busy)?;
         let pair = Pair { ours, theirs, their_port: at.port(), rtt, leads: false };
         pair.part().ok_or(Refusal::Hopeless)?;
         if self.paths.guess_room_at(&pair, now) > now {
@@ -326,10 +334,17 @@ impl Mesh {
 
     pub(crate) fn guess_ended(&mut self, tag: PeerTag, met: bool, now: Instant) {
         let Some(current) = self.guessing.current.take_if(|current| current.tag == tag) else { return };
-        let is_worth_another = !met && current.pair.is_some_and(|pair| pair.is_worth_another());
-        if let Some(peer) = self.peers.get(&tag) {
-            self.guessing.history.note(peer.key, is_worth_another, now);
-        }
+        let Some(peer) = self.peers.get(&tag) else { return };
+        let deceives = |facts: Option<&NatFacts>| facts.is_some_and(may_deceive);
+        let is_first = !self.guessing.history.has_failed(&peer.key);
+        let may_be_otherwise = is_first && (deceives(self.nat()) || deceives(peer.nat.as_ref()));
+        let again = match current.pair.filter(|_| !met) {
+            Some(pair) if may_be_otherwise && pair.part() == Some(Part::Restart) => Some(AFTER_RESTART),
+            Some(pair) if may_be_otherwise || pair.is_worth_another() => Some(history::PAUSE),
+            _ => None,
+        };
+        let key = peer.key;
+        self.guessing.history.note(key, met, again, now);
     }
 
     /// The rendezvous has seen a socket.
@@ -377,13 +392,26 @@ fn seen_by_v4(observed: &[SocketAddr]) -> Option<SocketAddr> {
     observed.iter().map(canonical).find(SocketAddr::is_ipv4)
 }
 
-fn router(facts: &NatFacts) -> Router {
-    let NatFacts { mapping, ports, filtering, poisoned, .. } = *facts;
+/// A router as a guess takes it; after one that has failed, as the worst that it may be.
+fn router(facts: &NatFacts, is_doubted: bool) -> Router {
+    let NatFacts { mut mapping, ports, filtering, poisoned, .. } = *facts;
+    if is_doubted && may_deceive(facts) {
+        mapping = Some(Mapping::Adm);
+    }
     Router { mapping, ports, filtering, poisoned, port: None }
 }
 
-fn pair(ours: &NatFacts, theirs: &NatFacts) -> Pair {
-    Pair { ours: router(ours), theirs: router(theirs), their_port: 0, rtt: Duration::ZERO, leads: true }
+/// Whether a router that chooses a port for each address may pass for one that has one port for all: only one address has looked.
+fn may_deceive(facts: &NatFacts) -> bool {
+    let is_alike = facts.mapping == Some(Mapping::Eim)
+        && facts.ports == Some(Ports::Random)
+        && facts.filtering == Some(Filtering::Adf);
+    is_alike && facts.seen.iter().all(|seen| seen.by.ip() == facts.seen[0].by.ip())
+}
+
+fn pair(ours: &NatFacts, theirs: &NatFacts, is_doubted: bool) -> Pair {
+    let (ours, theirs) = (router(ours, is_doubted), router(theirs, is_doubted));
+    Pair { ours, theirs, their_port: 0, rtt: Duration::ZERO, leads: true }
 }
 
 /// Whether nothing but a guess can lead to a direct path.

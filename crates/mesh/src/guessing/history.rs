@@ -10,7 +10,7 @@ const PERIOD: Duration = Duration::from_secs(600);
 /// Two routers that give few ports each are worth so many guesses in a row.
 const IN_A_ROW: u8 = 3;
 /// By then routers have forgotten the guess before.
-const PAUSE: Duration = Duration::from_secs(35);
+pub(super) const PAUSE: Duration = Duration::from_secs(35);
 /// A peer that is busy is asked again so much later.
 const BUSY: Duration = Duration::from_secs(5);
 /// Another network is worth another guess, at most so often.
@@ -32,6 +32,8 @@ struct Entry {
     key: IdentityKey,
     in_a_row: u8,
     allowed_at: Instant,
+    /// Whether the last guess has not met.
+    has_failed: bool,
 }
 
 impl History {
@@ -40,13 +42,20 @@ impl History {
         self.entries.iter().find(|entry| entry.key == *key).map(|entry| entry.allowed_at)
     }
 
-    /// There was a guess.
-    pub(super) fn note(&mut self, key: IdentityKey, is_worth_another: bool, now: Instant) {
+    /// Whether there was a guess with a peer that has not met: what was seen of the routers may have deceived.
+    pub(super) fn has_failed(&self, key: &IdentityKey) -> bool {
+        self.entries.iter().any(|entry| entry.key == *key && entry.has_failed)
+    }
+
+    /// There was a guess. If another one is worth it, it may come after `again`.
+    pub(super) fn note(&mut self, key: IdentityKey, met: bool, again: Option<Duration>, now: Instant) {
         let row = self.entries.iter().find(|entry| entry.key == key).map_or(0, |entry| entry.in_a_row) + 1;
-        if is_worth_another && row < IN_A_ROW {
-            self.set(key, row, now + PAUSE);
-        } else {
-            self.set(key, 0, now + PERIOD);
+        match again.filter(|_| row < IN_A_ROW) {
+            Some(again) => self.set(key, row, now + again),
+            None => self.set(key, 0, now + PERIOD),
+        }
+        if let Some(entry) = self.entries.back_mut() {
+            entry.has_failed = !met;
         }
     }
 
@@ -76,11 +85,12 @@ impl History {
     }
 
     fn set(&mut self, key: IdentityKey, in_a_row: u8, allowed_at: Instant) {
+        let has_failed = self.has_failed(&key);
         self.entries.retain(|entry| entry.key != key);
         if self.entries.len() >= MAX {
             self.entries.pop_front();
         }
-        self.entries.push_back(Entry { key, in_a_row, allowed_at });
+        self.entries.push_back(Entry { key, in_a_row, allowed_at, has_failed });
     }
 }
 
@@ -98,11 +108,13 @@ mod tests {
     fn a_peer_gets_one_guess_in_10_minutes_and_few_ports_three_in_a_row() {
         let (mut history, now) = (History::default(), netsim::epoch());
         assert_eq!(history.allowed_at(&key(1)), None);
-        history.note(key(1), false, now);
+        history.note(key(1), true, None, now);
         assert_eq!(history.allowed_at(&key(1)), Some(now + PERIOD));
+        assert!(!history.has_failed(&key(1)));
         for expected in [PAUSE, PAUSE, PERIOD] {
-            history.note(key(2), true, now);
+            history.note(key(2), false, Some(PAUSE), now);
             assert_eq!(history.allowed_at(&key(2)), Some(now + expected));
+            assert!(history.has_failed(&key(2)));
         }
     }
 
@@ -110,7 +122,7 @@ mod tests {
     fn another_network_is_another_chance_once_a_minute() {
         let (mut history, now) = (History::default(), netsim::epoch());
         for (after, expected) in [(0, true), (59, false), (60, true)] {
-            history.note(key(1), false, now);
+            history.note(key(1), false, None, now);
             history.network_changed(now + Duration::from_secs(after));
             assert_eq!(history.allowed_at(&key(1)).is_none(), expected, "after {after} s");
         }

@@ -438,7 +438,9 @@ fn an_address_offered_in_the_middle_of_a_join_is_told_after_it() {
 #[test]
 fn an_address_offered_in_a_channel_is_used_at_once() {
     let mut world = with_an_address_untold();
-    assert!(!world.run_until_secure(&["alice", "bob"], SOON), "there is no path without it");
+    world.lab.run_for(SOON);
+    let is_direct = |event: &Event| matches!(event, Event::Path { path: wire::agent::Path::Direct, .. });
+    assert!(world.member("bob").when(is_direct).is_none(), "there is no direct path without it");
 
     offer_it(&mut world);
 

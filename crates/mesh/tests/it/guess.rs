@@ -141,6 +141,15 @@ fn a_spoilt_router_is_met_from_fresh_sockets() {
 }
 
 #[test]
+fn a_router_that_seemed_to_have_one_port_for_all_is_doubted_after_a_failure() {
+    for (other, limit) in [(Kind::Port, ms(10_000)), (Kind::Symmetric, ms(60_000))] {
+        for met in both_ways(Kind::SymmetricAddr, other, limit) {
+            assert!(met as u64 * 100 >= SEEDS * 90, "{other}: {met}");
+        }
+    }
+}
+
+#[test]
 fn every_pair_of_routers_gets_the_path_that_theory_allows() {
     let (mut lucky, mut unlucky) = (0, Vec::new());
     for a in Kind::ALL {
