@@ -69,5 +69,5 @@ fn a_pair_that_cannot_meet_is_told_so_after_3200_ms_and_tried_again_after_5_s() 
 #[test]
 fn a_check_that_comes_too_early_at_a_linux_router_that_rejects_spoils_it() {
     let world = meet(Kind::Port, Kind::LinuxOpen, ms(100), Link::default());
-    assert!(!world.is_confirmed(0, 1), "the router gave another port: a fresh socket is the remedy, and not built");
+    assert!(!world.is_confirmed(0, 1), "the router gave another port: a guess from a fresh socket is the remedy");
 }
