@@ -26,6 +26,8 @@ mod nat;
 mod portmap;
 #[cfg(target_os = "linux")]
 mod strangers;
+#[cfg(target_os = "linux")]
+mod via;
 
 /// Tests by name.
 type Tests = Vec<(String, Box<dyn FnOnce() + Send>)>;
@@ -61,6 +63,7 @@ fn main() -> std::process::ExitCode {
         matrix::tests(),
         nat::tests(),
         strangers::tests(),
+        via::tests(),
     ];
     let calls = calls.into_iter().flatten().collect();
     let mut trials = trials(lab::tests(), no_lab.is_some());

@@ -22,6 +22,7 @@ Examples:
   puncher join lobby --server talk.example.org --name alice
   audio-pipe capture | puncher join lobby --pipe voice | audio-pipe play
   puncher join lobby -- chatctl chat
+  puncher join lobby --via friend.example.org:4000   (through a member, no server)
   puncher listen [::]:4000            (on one side, no server)
   puncher dial friend.example.org:4000  (on the other)";
 
@@ -64,6 +65,9 @@ pub(crate) struct Join {
     /// The rendezvous
     #[arg(long, value_name = "HOST[:UDP_PORT]", env = "PUNCHLINE_SERVER")]
     pub(crate) server: Option<String>,
+    /// A member that others can reach, and that lets you in; may be given several times, and needs no rendezvous
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "relay_only")]
+    pub(crate) via: Vec<String>,
     /// Give up, with exit code 69, if the rendezvous is not there
     #[arg(long)]
     pub(crate) no_wait: bool,

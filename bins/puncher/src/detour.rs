@@ -16,7 +16,7 @@ impl Driver {
             self.tunnel = None;
             return;
         }
-        let (host, port) = self.parts.known_server.http();
+        let Some((host, port)) = self.parts.known_server.http() else { return };
         let to = SocketAddr::new(self.parts.mesh.server().ip(), port);
         match Tunnel::open(to, host, Instant::now(), self.parts.poll.registry()) {
             Ok(tunnel) => self.tunnel = Some(tunnel),

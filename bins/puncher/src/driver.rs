@@ -19,6 +19,7 @@ use crate::{
     held::Held,
     member::KnownServer,
     pins::Pins,
+    remembered::Remembered,
     router::Router,
     socket::{self, Udp},
     sockets::Sockets,
@@ -46,8 +47,11 @@ pub(crate) struct Parts {
     /// The connection of `--pipe`; puncher ends with it.
     pub(crate) pipe: Option<Token>,
     pub(crate) known_server: KnownServer,
+    /// Where members were reached, if that is kept.
+    pub(crate) remembered: Option<Remembered>,
     pub(crate) known_peers: Pins,
-    pub(crate) tickets: Tickets,
+    /// Where there is a rendezvous.
+    pub(crate) tickets: Option<Tickets>,
     pub(crate) channel: String,
     pub(crate) name: String,
     pub(crate) advertised: Vec<Candidate>,
@@ -139,7 +143,7 @@ impl Driver {
             self.watch_socket()?;
             let now = Instant::now();
             let tunnel_due = self.tunnel.as_ref().and_then(Tunnel::due);
-            let others = [self.parts.mesh.poll_timeout(), tunnel_due, self.router_due(), self.parts.tickets.due()];
+            let others = [self.parts.mesh.poll_timeout(), tunnel_due, self.router_due(), self.tickets_due()];
             let due = others.into_iter().flatten().fold(self.interfaces_at, Instant::min);
             match self.parts.poll.poll(&mut happened, Some(due.saturating_duration_since(now))) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -189,15 +193,19 @@ impl Driver {
         if self.tunnel.as_ref().and_then(Tunnel::due).is_some_and(|due| due <= now) {
             self.handle_tunnel();
         }
-        if self.parts.tickets.due().is_some_and(|due| due <= now) {
+        if self.tickets_due().is_some_and(|due| due <= now) {
             self.write_tickets();
         }
         self.look_for_changes(now);
         self.handle_router_time(now);
     }
 
+    fn tickets_due(&self) -> Option<Instant> {
+        self.parts.tickets.as_ref().and_then(Tickets::due)
+    }
+
     fn write_tickets(&mut self) {
-        if let Err(error) = self.parts.tickets.write() {
+        if let Some(Err(error)) = self.parts.tickets.as_mut().map(Tickets::write) {
             tracing::warn!("the next start takes a round trip more: {error:#}");
         }
     }
@@ -276,6 +284,9 @@ impl Driver {
     fn leave(&mut self) {
         let now = Instant::now();
         self.parts.mesh.leave(now);
+        if let Some(remembered) = &self.parts.remembered {
+            remembered.save();
+        }
         let mut last_words = Vec::new();
         while let Some(transmit) = self.parts.mesh.poll_transmit(now) {
             last_words.push(transmit);

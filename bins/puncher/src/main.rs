@@ -17,6 +17,7 @@ mod member;
 mod pins;
 mod pipe;
 mod portmap;
+mod remembered;
 mod reports;
 mod router;
 mod session;

@@ -90,9 +90,11 @@ fn first_line(path: &Path, what: &str) -> anyhow::Result<String> {
     Ok(line.to_owned())
 }
 
-/// The rendezvous as this person knows it.
+/// The rendezvous as this person knows it, or that there is none.
 pub(crate) struct KnownServer {
-    server: ServerAddr,
+    server: Option<ServerAddr>,
+    /// What people are pinned under: the server, or, where nobody named one, the one that the channel belongs to.
+    realm: String,
     addrs: Vec<SocketAddr>,
     next: usize,
     known: KnownServers,
@@ -101,15 +103,39 @@ pub(crate) struct KnownServer {
 }
 
 impl KnownServer {
-    pub(crate) fn resolve(server: ServerAddr, channel: &str, secret: SecretSource) -> anyhow::Result<Self> {
-        let addrs = server.resolve()?;
+    /// Finds the server's addresses. If that fails, it is a server without addresses to who has other ways in.
+    pub(crate) fn resolve(
+        server: Option<ServerAddr>,
+        channel: &str,
+        secret: SecretSource,
+        has_other_ways: bool,
+    ) -> anyhow::Result<Self> {
+        let found = server.as_ref().map_or(Ok(Vec::new()), ServerAddr::resolve);
+        let addrs = match found {
+            Err(error) if has_other_ways => {
+                tracing::warn!(error = format!("{error:#}"), "members are asked instead");
+                Vec::new()
+            }
+            found => found?,
+        };
         let addrs = addrs.into_iter().map(|addr| SocketAddr::new(addr.ip().to_canonical(), addr.port())).collect();
-        Ok(Self { server, addrs, next: 0, known: KnownServers::of_user()?, channel: channel.to_owned(), secret })
+        let (known, channel) = (KnownServers::of_user()?, channel.to_owned());
+        let realm = server.as_ref().map(ToString::to_string).unwrap_or_default();
+        if server.is_none() && matches!(secret, SecretSource::Password(_)) {
+            let error = anyhow!("the password of a channel goes together with its server: give --server HOST, too");
+            return Err(error).exit(Exit::Usage);
+        }
+        Ok(Self { server, realm, addrs, next: 0, known, channel, secret })
+    }
+
+    /// What people are pinned under.
+    pub(crate) fn realm(&self) -> &str {
+        &self.realm
     }
 
     /// How the HTTP server there calls itself, and its port.
-    pub(crate) fn http(&self) -> (&str, u16) {
-        (&self.server.host, self.server.http_port)
+    pub(crate) fn http(&self) -> Option<(&str, u16)> {
+        self.server.as_ref().map(|server| (server.host.as_str(), server.http_port))
     }
 
     /// Address by address, round and round.
@@ -126,17 +152,25 @@ impl KnownServer {
 
     /// The key that this server showed before.
     pub(crate) fn key(&self) -> anyhow::Result<Option<IdentityKey>> {
-        self.known.key(&self.server)
+        self.server.as_ref().map_or(Ok(None), |server| self.known.key(server))
     }
 
-    /// Keeps the key that the server showed for the first time.
-    pub(crate) fn remember(&self, key: &IdentityKey) -> anyhow::Result<()> {
-        self.known.remember(&self.server, key)
+    /// Keeps the key that the server showed for the first time. Where a member says which server the channel belongs to, that
+    /// is taken as the name of the channel's people and no further: it is not a key that the server has shown.
+    pub(crate) fn remember(&mut self, key: &IdentityKey) -> anyhow::Result<()> {
+        let Some(server) = &self.server else {
+            self.realm = self.known.name_of(key)?.unwrap_or_else(|| key.to_string());
+            return Ok(());
+        };
+        self.known.remember(server, key)
     }
 
     /// What to say of a server that showed another key than the one known.
     pub(crate) fn changed_key(&self) -> anyhow::Error {
-        self.known.changed(&self.server)
+        match &self.server {
+            Some(server) => self.known.changed(server),
+            None => anyhow!("the channel belongs to another server than before"),
+        }
     }
 
     /// Makes the secret that the server's key goes into.
@@ -157,6 +191,9 @@ impl KnownServer {
 
 impl fmt::Display for KnownServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.server.fmt(f)
+        match &self.server {
+            Some(server) => write!(f, "the rendezvous {server}"),
+            None => write!(f, "the channel {}", edge::Remote(&self.channel).show()),
+        }
     }
 }

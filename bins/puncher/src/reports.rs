@@ -27,6 +27,9 @@ impl Driver {
             Event::Seen { tag, name, key } => self.handle_seen(tag, &name, key),
             Event::Path { tag, path, addr, via, kind, rtt, since_known, why } => {
                 let Some(peer) = self.parts.mesh.peer(tag) else { return };
+                if let (Some(addr), Some(_), Some(remembered)) = (addr, rtt, &mut self.parts.remembered) {
+                    remembered.note(addr);
+                }
                 self.emit(&Line::Path {
                     peer: &peer.name,
                     key: key_text(&peer.key),
@@ -81,7 +84,7 @@ impl Driver {
 
     /// Names are unique on one server, so the server is part of what a person's key is kept under.
     fn pin_name(&self, name: &str) -> String {
-        format!("{name}@{}", self.parts.known_server)
+        format!("{name}@{}", self.parts.known_server.realm())
     }
 
     /// Tells the programs on the text lane; returns how many took it.
@@ -126,7 +129,11 @@ impl Driver {
                 Ok(secret) => self.parts.mesh.set_secret(secret, Instant::now()),
                 Err(error) => self.end(Err(error)),
             },
-            ServerEvent::Ticket(ticket) => self.parts.tickets.keep(ticket, Instant::now()),
+            ServerEvent::Ticket(ticket) => {
+                if let Some(tickets) = &mut self.parts.tickets {
+                    tickets.keep(ticket, Instant::now());
+                }
+            }
             ServerEvent::Joined { observed, name, peers } => self.joined(observed, name, peers),
             ServerEvent::Observed(addr) => self.server_line(true, format!("this member is seen at {addr}")),
             ServerEvent::Refused(refusal) => {
@@ -143,7 +150,7 @@ impl Driver {
             }
             ServerEvent::WrongKey => self.end(Err(self.parts.known_server.changed_key()).exit(Exit::Protocol)),
             ServerEvent::Lost { why, retry_in: None } => {
-                let error = anyhow!("{why}").context(format!("reach the rendezvous {}", self.parts.known_server));
+                let error = anyhow!("{why}").context(format!("reach {}", self.parts.known_server));
                 self.end(Err(error).exit(Exit::Unavailable));
             }
             ServerEvent::Lost { why, retry_in: Some(wait) } => {

@@ -1,10 +1,13 @@
 //! The three ways to become a member, as one: put the parts together and run the loop.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Instant,
+};
 
 use anyhow::{Context, anyhow};
 use edge::{Common, Exit, Remote, ServerAddr, WithExit, ready::Ready, settings::Settings};
-use mesh::{Config, Mesh, Observe, Relaying};
+use mesh::{Config, Mesh, Observe, Relaying, Via};
 use mio::Poll;
 use wire::{
     RunId,
@@ -22,15 +25,23 @@ use crate::{
     member::{self, KnownServer, SecretSource},
     pins::Pins,
     pipe,
+    remembered::Remembered,
     router::Router,
     socket::{self, Udp},
     tickets::Tickets,
 };
 
+/// Where nobody is asked.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// What differs between joining, listening and dialling.
 struct Way<'a> {
     channel: &'a str,
-    server: ServerAddr,
+    server: Option<ServerAddr>,
+    /// Members who may let this one in.
+    via: Vec<SocketAddr>,
+    /// Where members were reached earlier, and will be reached.
+    remembered: Option<Remembered>,
     bind: Option<SocketAddr>,
     retry: bool,
     introduce: bool,
@@ -39,23 +50,34 @@ struct Way<'a> {
 /// `puncher join`.
 pub(crate) fn join(args: &Join, common: &Common) -> anyhow::Result<Ending> {
     let settings = Settings::load()?;
-    let server = member::server(args.server.as_deref(), &settings)?;
-    let way = Way { channel: &args.channel, server, bind: args.member.bind, retry: !args.no_wait, introduce: false };
-    run(&way, &args.member, &settings, common)
+    let has_server = args.via.is_empty() || args.server.is_some() || settings.server.is_some();
+    let server = has_server.then(|| member::server(args.server.as_deref(), &settings)).transpose()?;
+    let mut via = Vec::new();
+    for member in &args.via {
+        via.extend(edge::parse_server(member).exit(Exit::Usage)?.resolve()?);
+    }
+    let realm = server.as_ref().map(ToString::to_string).unwrap_or_default();
+    let remembered = Some(Remembered::load(&args.channel, &realm)?).filter(|_| !args.member.relay_only);
+    let (bind, retry) = (args.member.bind, !args.no_wait);
+    let way = Way { channel: &args.channel, server, via, remembered, bind, retry, introduce: false };
+    run(way, &args.member, &settings, common)
 }
 
 /// `puncher dial`.
 pub(crate) fn dial(args: &Dial, common: &Common) -> anyhow::Result<Ending> {
     let server = edge::parse_server(&args.addr).exit(Exit::Usage)?;
-    let way = Way { channel: &args.channel, server, bind: args.member.bind, retry: !args.no_wait, introduce: false };
-    run(&way, &args.member, &Settings::load()?, common)
+    let (via, remembered, bind) = (Vec::new(), None, args.member.bind);
+    let server = Some(server);
+    let way = Way { channel: &args.channel, server, via, remembered, bind, retry: !args.no_wait, introduce: false };
+    run(way, &args.member, &Settings::load()?, common)
 }
 
 /// `puncher listen`.
 pub(crate) fn listen(args: &Listen, common: &Common) -> anyhow::Result<Ending> {
     let server = ServerAddr { host: args.addr.ip().to_string(), port: args.addr.port(), http_port: edge::HTTP_PORT };
-    let way = Way { channel: &args.channel, server, bind: Some(args.addr), retry: false, introduce: true };
-    run(&way, &args.member, &Settings::load()?, common)
+    let (via, remembered, bind, server) = (Vec::new(), None, Some(args.addr), Some(server));
+    let way = Way { channel: &args.channel, server, via, remembered, bind, retry: false, introduce: true };
+    run(way, &args.member, &Settings::load()?, common)
 }
 
 /// `puncher trust`.
@@ -67,11 +89,19 @@ pub(crate) fn trust(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> anyhow::Result<Ending> {
+fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> anyhow::Result<Ending> {
     let identity = member::identity()?;
     let key = identity.key();
     let name = member::name(member.name.as_deref(), settings, common, &key)?;
-    let mut known_server = KnownServer::resolve(way.server.clone(), way.channel, SecretSource::read(member)?)?;
+    let members = Via {
+        members: way.via,
+        remembered: way.remembered.as_ref().map(Remembered::addrs).unwrap_or_default(),
+        only: false,
+    };
+    let has_other_ways = !(members.members.is_empty() && members.remembered.is_empty());
+    let secret = SecretSource::read(member)?;
+    let tickets = way.server.as_ref().map(Tickets::of).transpose()?;
+    let mut known_server = KnownServer::resolve(way.server, way.channel, secret, has_other_ways)?;
     let ready = Ready::open(member.ready_fd)?;
     let poll = Poll::new().context("make an event queue")?;
     let signals = Signals::watch(poll.registry())?;
@@ -88,10 +118,11 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
     let mut candidates = advertised.clone();
     candidates.extend(socket::host_candidates(udp.local(), member.loopback));
 
-    let tickets = Tickets::of(&way.server)?;
     // Who listens is its own rendezvous, at whatever port it got.
-    let asked = known_server.next_addr().context("choose an address of the rendezvous")?;
-    let server = if way.introduce { udp.local() } else { asked };
+    let asked = known_server.next_addr();
+    let members = Via { only: asked.is_none(), ..members };
+    let server = if way.introduce { udp.local() } else { asked.unwrap_or(NOWHERE) };
+    let tunnel = !way.introduce && !members.only && member.relaying() != Relaying::Refused;
     let now = Instant::now();
     let config = Config {
         identity,
@@ -99,16 +130,18 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         name: name.clone(),
         server,
         server_key: known_server.key()?,
-        ticket: tickets.latest().filter(|_| !way.introduce),
+        ticket: tickets.as_ref().and_then(Tickets::latest).filter(|_| !way.introduce),
         secret: known_server.secret_for_mesh(),
         candidates: candidates.clone(),
         run: RunId(u64::from_le_bytes(edge::random()?)),
+        started_at: edge::unix_millis(),
+        via: members,
         seed: edge::random()?,
         allow_loopback: member.loopback,
         observe: Some(observe(&udp, server, known_server.addrs(), &member.stun)),
         guess: !member.no_guess,
         retry: way.retry,
-        tunnel: !way.introduce && member.relaying() != Relaying::Refused,
+        tunnel,
         lend: member.lend == Switch::On,
         relaying: member.relaying(),
         introduce: way.introduce,
@@ -137,6 +170,7 @@ fn run(way: &Way<'_>, member: &Member, settings: &Settings, common: &Common) -> 
         known_peers: Pins::load()?,
         known_server,
         tickets,
+        remembered: way.remembered,
         channel: way.channel.to_owned(),
         name,
         advertised,

@@ -44,6 +44,17 @@ impl KnownServers {
         Ok(None)
     }
 
+    /// The server that showed this key before.
+    ///
+    /// # Errors
+    /// Code 78 if the file can't be read.
+    pub fn name_of(&self, key: &IdentityKey) -> anyhow::Result<Option<String>> {
+        let (text, key) = (self.text()?, key.to_string());
+        let named =
+            |line: &str| line.split_once(' ').filter(|(_, known)| known.trim() == key).map(|(name, _)| name.to_owned());
+        Ok(text.lines().find_map(named))
+    }
+
     /// Makes sure that a server shows the key that it showed before.
     ///
     /// # Errors

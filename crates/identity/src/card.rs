@@ -119,7 +119,13 @@ mod tests {
             addr: format!("[2001:db8:ffff:ffff:ffff:ffff:ffff:{i:x}]:65535").parse().unwrap(),
             kind: CandidateKind::Advertised,
         };
-        Card { run: RunId(u64::MAX), candidates: (0..candidates).map(candidate).collect(), nat: None }
+        Card {
+            run: RunId(u64::MAX),
+            serial: u64::MAX,
+            name: "n".repeat(128),
+            candidates: (0..candidates).map(candidate).collect(),
+            nat: None,
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod derive;
 mod early;
 mod hex;
 mod key;
+mod knock;
 mod known;
 mod pair;
 
@@ -39,5 +40,6 @@ pub use card::CardError;
 pub use channel::{ChannelSecret, InviteSecret, ParseInviteError, PasswordError, join_statement};
 pub use early::{EarlyKeys, TicketFacts, TicketKey};
 pub use key::{Identity, ParseIdentityError, verify};
+pub use knock::KnockKey;
 pub use known::{Known, KnownPeer, KnownPeers, ParseKnownPeersError};
 pub use pair::PairKeys;

@@ -32,6 +32,8 @@ pub struct Config {
     pub guess: bool,
     /// Random, new for each start.
     pub run: RunId,
+    /// When the program started, in milliseconds since 1970: of two runs the later one's cards hold.
+    pub started_at: u64,
     /// Random, new for each start; all further randomness is made from it.
     pub seed: [u8; 32],
     /// Whether loopback addresses may be candidates: for calls inside one machine.
@@ -42,10 +44,23 @@ pub struct Config {
     pub tunnel: bool,
     /// Whether packets may go through the relay of the rendezvous.
     pub relaying: Relaying,
+    /// Members who may let this one in.
+    pub via: Via,
     /// Whether this member carries packets between two others that can't reach each other.
     pub lend: bool,
     /// Whether this member is the rendezvous: it opens the channel itself and introduces whoever asks at `server`.
     pub introduce: bool,
+}
+
+/// Members who may let another one in.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Via {
+    /// Named by hand: asked at once.
+    pub members: Vec<SocketAddr>,
+    /// Where members of the channel were in an earlier run: asked when the rendezvous does not answer.
+    pub remembered: Vec<SocketAddr>,
+    /// Whether there is no rendezvous at all: `server` is not asked, and `server_key` is that of the channel, if known.
+    pub only: bool,
 }
 
 /// Whether packets may go through the relay of the rendezvous.

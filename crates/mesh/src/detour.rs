@@ -204,7 +204,7 @@ impl Mesh {
     pub(crate) fn signalling_source(&self, at: SocketId, from: SocketAddr) -> Option<SocketAddr> {
         match at {
             TUNNEL => self.detour.is_open.then_some(FAR_END),
-            SocketId::MAIN => (from == self.config.server || self.introducer.is_some()).then_some(from),
+            SocketId::MAIN => (from == self.config.server || self.config.introduce).then_some(from),
             _ => None,
         }
     }

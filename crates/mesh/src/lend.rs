@@ -121,6 +121,12 @@ impl Lending {
 }
 
 impl Mesh {
+    /// Carries packets for others from here on, or does not any more.
+    pub fn set_lend(&mut self, lend: bool, now: Instant) {
+        self.config.lend = lend;
+        self.lending.look_by(now);
+    }
+
     /// What this member has carried for others.
     pub fn lend_counts(&self) -> LendCounts {
         self.lending.counts
@@ -294,7 +300,8 @@ impl Mesh {
         let sender = self.paths.peer_at(from);
         let Some((number, sealed)) = lend::split(datagram) else { return };
         let (lending, sent) = (&mut self.lending, u32::try_from(lend::HEADER + sealed.len()).unwrap_or(u32::MAX));
-        let Some(pair) = lending.pairs.get_mut(&number).filter(|pair| Some(pair.from) == sender) else {
+        let pair = lending.pairs.get_mut(&number).filter(|pair| self.config.lend && Some(pair.from) == sender);
+        let Some(pair) = pair else {
             lending.counts.not_granted += 1;
             return tracing::trace!(%from, "ignored a frame to carry: it has no grant");
         };

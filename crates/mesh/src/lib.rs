@@ -14,26 +14,36 @@
 //! A peer that the rendezvous no longer hears of stays as long as its own session lives: calls don't need the server.
 //!
 //! A member that has a ticket of an earlier join is in the channel before its session with the rendezvous is up.
+//! Members need no rendezvous to know of each other. They *gossip*: whoever has a session is told of everybody else. One that
+//! can be reached lets others in: who *knocks* at its *door* is introduced by its own registry, over the *bridge*. And
+//! where two have no direct path, a third that has one to both *lends* its own.
 //!
 //! To QUIC a peer lives at one made-up address (`fd00::tag`); [`punch`] says at each packet where that is.
 
+mod bridge;
 mod config;
 mod deliveries;
 mod detour;
+mod door;
 mod early;
+mod entry;
 mod event;
+mod gossip;
 mod guessing;
 mod introducer;
 mod lend;
 mod member;
+#[cfg(test)]
+mod misbehaviour;
 mod observe;
 mod peer;
 mod roster;
 mod signalling;
+mod told;
 mod traffic;
 mod ways;
 
-pub use config::{Config, Relaying, Secret};
+pub use config::{Config, Relaying, Secret, Via};
 pub use detour::TUNNEL;
 pub use event::{Event, ServerEvent, Transmit};
 pub use lend::LendCounts;

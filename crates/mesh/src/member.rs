@@ -7,6 +7,7 @@ use std::{
 use identity::ChannelSecret;
 use link::{Kind, LinkId};
 use punch::Way;
+use registry::MemberName;
 use wire::{
     IdentityKey, MemberSlot, PeerTag,
     agent::{Delivery, PeerStatus},
@@ -17,7 +18,10 @@ use crate::{
     Config, Event, Relaying, Secret, ServerEvent, Transmit,
     deliveries::Deliveries,
     detour::Detour,
+    door::Doors,
     early::Early,
+    entry::Entry,
+    gossip::Gossiping,
     guessing::Guessing,
     introducer::Introducer,
     lend::Lending,
@@ -55,6 +59,11 @@ pub struct Mesh {
     pub(crate) guessing: Guessing,
     pub(crate) observation: Observation,
     pub(crate) lending: Lending,
+    pub(crate) gossip: Gossiping,
+    pub(crate) doors: Doors,
+    pub(crate) entry: Entry,
+    /// The number of our latest card.
+    pub(crate) serial: u64,
     pub(crate) transmits: VecDeque<Transmit>,
     pub(crate) events: VecDeque<Event>,
 }
@@ -62,18 +71,19 @@ pub struct Mesh {
 impl Mesh {
     /// Starts to join at once: the first datagrams are ready to be taken.
     pub fn new(mut config: Config, now: Instant) -> Self {
-        let accept = if config.introduce { link::Accept::Signal } else { link::Accept::None };
         let endpoint = |accept, purpose: u8| {
             let seed = config.seed.map(|byte| byte ^ purpose);
             link::Endpoint::new(link::Config { identity: &config.identity, seed, accept }, now)
         };
-        let (signals, sessions) = (endpoint(accept, 0), endpoint(link::Accept::Peer, 1));
+        let (signals, sessions) = (endpoint(link::Accept::Signal, 0), endpoint(link::Accept::Peer, 1));
         let punch_seed = u64::from_le_bytes(std::array::from_fn(|i| config.seed[i] ^ config.seed[i + 8]));
         let mut paths = punch::Agent::new(punch_seed);
         if config.allow_loopback {
             paths.allow_loopback();
         }
-        let lending = Lending::new(config.seed.map(|byte| byte ^ 2), now);
+        let lending = Lending::new(config.seed.map(|byte| byte ^ 3), now);
+        let entry = Entry::new(&config.via, config.seed.map(|byte| byte ^ 4));
+        let serial = config.started_at;
         let early = Early::new(config.ticket.take());
         let mut mesh = Self {
             config,
@@ -97,6 +107,10 @@ impl Mesh {
             guessing: Guessing::default(),
             observation: Observation::default(),
             lending,
+            gossip: Gossiping::default(),
+            doors: Doors::default(),
+            entry,
+            serial,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         };
@@ -107,8 +121,13 @@ impl Mesh {
             if mesh.take_secret(me) {
                 mesh.introduce(now);
             }
+        } else if mesh.config.via.only {
+            mesh.signalling = State::Serverless;
         } else {
             mesh.connect_to_server(now);
+        }
+        if !mesh.config.via.members.is_empty() {
+            mesh.enter(now);
         }
         mesh
     }
@@ -157,7 +176,7 @@ impl Mesh {
         match self.signalling {
             State::NeedsSecret { link } => self.join(link, now),
             State::Introducing if self.introducer.is_none() => self.introduce(now),
-            _ => {}
+            _ => self.enter(now),
         }
         self.settle(now);
     }
@@ -193,10 +212,13 @@ impl Mesh {
     }
 
     pub(crate) fn card(&self) -> Card {
+        let (run, serial) = (self.config.run, self.serial);
+        // What can't be a name is refused by whoever is asked; it need not fit a card.
+        let name = MemberName::parse(&self.config.name).map(|name| name.as_str().to_owned()).unwrap_or_default();
         if self.config.relaying == Relaying::Only {
-            return Card { run: self.config.run, candidates: Vec::new(), nat: None };
+            return Card { run, serial, name, candidates: Vec::new(), nat: None };
         }
-        Card { run: self.config.run, candidates: self.offered(), nat: self.nat().cloned() }
+        Card { run, serial, name, candidates: self.offered(), nat: self.nat().cloned() }
     }
 
     /// Lets time pass.
@@ -212,6 +234,8 @@ impl Mesh {
         self.introducer_timed_out(now);
         self.observation_timed_out(now);
         self.lending_timed_out(now);
+        self.gossip_timed_out(now);
+        self.entry_timed_out(now);
         let reopen: Vec<_> =
             self.peers.values().filter(|p| p.reopen_at.is_some_and(|at| at <= now)).map(|p| p.tag).collect();
         for tag in reopen {
@@ -238,6 +262,8 @@ impl Mesh {
             self.observation.poll_timeout(),
             self.guess_timeout(),
             self.lending.poll_timeout(),
+            self.gossip_timeout(),
+            self.entry.poll_timeout(),
             reopen,
         ]
         .into_iter()
@@ -283,6 +309,8 @@ impl Mesh {
         }
         if self.signalling.link() == Some(link) {
             self.handle_server_event(link, event, now);
+        } else if self.entry.link() == Some(link) {
+            self.handle_entry_event(link, event, now);
         } else {
             self.handle_asker(link, event, now);
         }
@@ -333,9 +361,14 @@ impl Mesh {
     pub(crate) fn server_lost(&mut self, why: String, now: Instant) {
         self.set_relay(None, now);
         self.detour_lost();
+        let was_in = matches!(self.signalling, State::Joined { .. });
         let wait = self.config.retry.then(|| self.retry.failed());
         self.signalling = wait.map_or(State::Ended, |wait| State::Waiting { until: now + wait });
         self.events.push_back(Event::Server(ServerEvent::Lost { why, retry_in: wait }));
+        if was_in {
+            self.gossip_alone(now);
+        }
+        self.enter(now);
     }
 
     /// The session with the rendezvous is up: the channel secret comes next, then the join.

@@ -57,8 +57,10 @@ impl Mesh {
 
     /// Tells everybody what has changed about this member, without a doubt about the paths that there are.
     pub fn update_card(&mut self, now: Instant) {
+        self.serial += 1;
         self.card_is_stale = true;
         self.refresh_card(now);
+        self.spread_own_card(now);
         self.settle(now);
     }
 
@@ -84,7 +86,7 @@ impl Mesh {
     /// Asks again: what was known may not hold any more.
     pub(crate) fn observe_anew(&mut self, now: Instant) {
         // Who is its own rendezvous has nobody to ask.
-        let observe = self.config.observe.clone().filter(|_| !self.config.introduce);
+        let observe = self.config.observe.clone().filter(|_| !self.config.introduce && !self.config.via.only);
         let Some(Observe { port, observers }) = observe else { return };
         let local = self.config.candidates.iter().filter(|candidate| candidate.kind == CandidateKind::Host);
         self.observation.rounds = self.observation.rounds.wrapping_add(1);

@@ -11,6 +11,8 @@ use link::LinkId;
 use punch::Way;
 use wire::{IdentityKey, MemberSlot, PeerTag, RunId, agent::Path, nat::NatFacts};
 
+use crate::gossip::Knowledge;
+
 /// Session packets that wait for the first direct path: a whole first flight, no more.
 const MAX_HELD: usize = 4;
 /// Bytes of text that may wait for a slow peer before local programs are made to wait.
@@ -23,6 +25,8 @@ pub(crate) struct Peer {
     pub(crate) name: String,
     pub(crate) key: IdentityKey,
     pub(crate) run: RunId,
+    /// What others may be told of it.
+    pub(crate) known: Knowledge,
     /// What it says of its router.
     pub(crate) nat: Option<NatFacts>,
     /// Where the rendezvous sees it; guesses go nowhere else.

@@ -1,27 +1,21 @@
 //! Who is in the channel, as the rendezvous tells it, and the sessions that follow from it.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use link::{CloseReason, LinkId};
 use wire::{
-    MemberSlot, PeerTag,
-    agent::{Delivery, Path},
-    signal::{self, Candidate, CandidateKind, Card, Join, Joined, LeaveReason, Member, ToMember, ToServer},
+    IdentityKey, MemberSlot, PeerTag,
+    agent::Delivery,
+    signal::{self, Join, Joined, LeaveReason, ToMember, ToServer},
 };
 
 use crate::{
     Event, Mesh, Relaying, Secret, ServerEvent,
-    peer::{self, Peer},
     signalling::{CLOSE_LEFT, CLOSE_REPLACED, CONNECT_TIMEOUT, SIGNAL_LANE, State},
 };
 
 /// A session that broke is opened again after this.
 const REOPEN_GAP: Duration = Duration::from_millis(500);
-/// Peers one member talks with; more than any channel has.
-const MAX_PEERS: usize = 64;
 
 impl Mesh {
     pub(crate) fn say(&mut self, link: LinkId, message: &ToServer) {
@@ -38,11 +32,14 @@ impl Mesh {
         self.say(link, &join);
     }
 
-    /// What a join says; the exporter value binds its proof to one session.
     pub(crate) fn join_request(&self, exporter: &[u8; 32]) -> Option<ToServer> {
-        let (secret, server) = (self.secret.as_ref()?, self.config.server_key?);
-        let me = self.key();
-        let statement = identity::join_statement(&server, &self.config.channel, exporter, &me);
+        self.join_request_to(&self.config.server_key?, exporter)
+    }
+
+    /// What a join says to the rendezvous or member with this key; the exporter value binds its proof to one session.
+    pub(crate) fn join_request_to(&self, asked: &IdentityKey, exporter: &[u8; 32]) -> Option<ToServer> {
+        let (secret, me) = (self.secret.as_ref()?, self.key());
+        let statement = identity::join_statement(asked, &self.config.channel, exporter, &me);
         let needs_proof = !matches!(self.config.secret, Secret::Open);
         Some(ToServer::Join(Join {
             version: wire::VERSION,
@@ -88,6 +85,8 @@ impl Mesh {
                 self.events.push_back(Event::Server(ServerEvent::Observed(addr)));
             }
             ToMember::Ticket(ticket) => self.keep_ticket(ticket),
+            // Members say that, and a rendezvous says it by being one.
+            ToMember::Channel { .. } => {}
             ToMember::Closing => self.events.push_back(Event::Server(ServerEvent::Closing)),
         }
     }
@@ -133,106 +132,6 @@ impl Mesh {
         }
     }
 
-    /// The rendezvous says that somebody is there, for the first time or with new addresses.
-    fn member_told(&mut self, member: Member, now: Instant) {
-        if member.key == self.key() || self.blocked.contains(&member.key) {
-            return;
-        }
-        let Some(card) = self.read_card(&member) else { return };
-        let candidates = self.candidates(&member, &card);
-        let observed: Vec<_> = member.observed.iter().map(|addr| self.seen_from_here(&member, *addr)).collect();
-        let known = self.peers.values().find(|peer| peer.key == member.key).map(|peer| (peer.tag, peer.run));
-        match known {
-            Some((tag, run)) if run == card.run => {
-                if let Some(peer) = self.peers.get_mut(&tag) {
-                    peer.slot = Some(member.slot);
-                    peer.nat.clone_from(&card.nat);
-                    peer.observed = observed;
-                }
-                self.offer_relay(tag, now);
-                self.paths.add_candidates(tag, &candidates, now);
-            }
-            Some((tag, _)) => {
-                self.remove_peer(tag, "started anew", now);
-                self.add_peer(member, &card, &candidates, now);
-            }
-            None => self.add_peer(member, &card, &candidates, now),
-        }
-    }
-
-    fn read_card(&self, member: &Member) -> Option<Card> {
-        match self.secret.as_ref()?.open_card(&member.key, &member.card) {
-            Ok(card) => Some(card),
-            Err(error) => {
-                tracing::warn!(key = %member.key.short(), %error, "ignored a member whose card is not sealed with the channel's secret");
-                None
-            }
-        }
-    }
-
-    fn candidates(&self, member: &Member, card: &Card) -> Vec<Candidate> {
-        if self.config.relaying == Relaying::Only {
-            return Vec::new();
-        }
-        let observed = member.observed.iter().map(|addr| self.seen_from_here(member, *addr));
-        let observed = observed.map(|addr| Candidate { addr, kind: CandidateKind::ServerReflexive });
-        observed.chain(card.candidates.iter().copied()).take(2 * signal::MAX_CANDIDATES).collect()
-    }
-
-    /// Where a member is that the rendezvous sees at `observed`.
-    fn seen_from_here(&self, member: &Member, observed: SocketAddr) -> SocketAddr {
-        let server = self.config.server;
-        if self.config.server_key == Some(member.key) {
-            // The rendezvous itself is a member: it is where it was asked.
-            server
-        } else if observed.ip().is_loopback() && !server.ip().is_loopback() {
-            // The member runs on the rendezvous' own machine, so it is at the rendezvous' address, by any other port.
-            SocketAddr::new(server.ip(), observed.port())
-        } else {
-            observed
-        }
-    }
-
-    fn add_peer(&mut self, member: Member, card: &Card, candidates: &[Candidate], now: Instant) {
-        let Some(secret) = &self.secret else { return };
-        if self.peers.len() >= MAX_PEERS {
-            tracing::warn!(max = MAX_PEERS, "ignored a member: there are too many");
-            return;
-        }
-        let tag = PeerTag(self.next_tag);
-        self.next_tag += 1;
-        let keys = secret.pair_keys((self.config.identity.key(), self.config.run), (member.key, card.run));
-        self.sessions.expect(peer::virtual_addr(tag), member.key, keys.proof_key().clone());
-        self.paths.add_peer(tag, keys, candidates, now);
-        self.events.push_back(Event::Seen { tag, name: member.name.clone(), key: member.key });
-        let observed = member.observed.iter().map(|addr| self.seen_from_here(&member, *addr)).collect();
-        self.peers.insert(
-            tag,
-            Peer {
-                tag,
-                name: member.name,
-                key: member.key,
-                run: card.run,
-                nat: card.nat.clone(),
-                observed,
-                relayed_since: None,
-                is_foreseen: false,
-                slot: Some(member.slot),
-                known_at: now,
-                link: None,
-                secure: false,
-                path: Path::None,
-                way: None,
-                held: Default::default(),
-                outbox: Default::default(),
-                reopen_at: None,
-            },
-        );
-        self.offer_relay(tag, now);
-        self.lend_peer_added(now);
-        self.open_session(tag, now);
-    }
-
     /// Opens the session with a peer if that is our part: the higher key is the client.
     pub(crate) fn open_session(&mut self, tag: PeerTag, now: Instant) {
         let me = self.key();
@@ -270,24 +169,30 @@ impl Mesh {
         self.events.push_back(Event::Secure { tag, since_known });
         self.flush_outbox(tag);
         self.lend_session_up(tag, now);
+        self.gossip_session_up(tag, now);
     }
 
     pub(crate) fn session_closed(&mut self, tag: PeerTag, link: LinkId, reason: &CloseReason, now: Instant) {
         self.links.remove(&link);
+        let has_rendezvous = self.has_rendezvous();
         let Some(peer) = self.peers.get_mut(&tag).filter(|peer| peer.link == Some(link)) else { return };
         peer.link = None;
         let was_secure = std::mem::take(&mut peer.secure);
         peer.note_relayed(now);
         let has_left = matches!(reason, CloseReason::Remote { code: CLOSE_LEFT, .. });
         if was_secure && has_left {
+            self.bury(tag, now);
             return self.remove_peer(tag, "said goodbye", now);
         }
-        if peer.slot.is_none() {
+        // Where there is no rendezvous to say who is there, others may yet say where it is.
+        if peer.slot.is_none() && has_rendezvous {
             return self.remove_peer(tag, &reason.to_string(), now);
         }
         peer.reopen_at = Some(now + REOPEN_GAP);
         if was_secure {
             self.events.push_back(Event::Insecure { tag, why: reason.to_string() });
+            self.gossip_unheard(tag, now);
+            self.enter_if_alone(now);
         }
         for id in self.deliveries.of(tag) {
             self.settle_delivery(id, tag, Delivery::Lost);
@@ -308,10 +213,14 @@ impl Mesh {
             LeaveReason::Left => "said goodbye",
             LeaveReason::ChannelDeleted => "the channel was deleted",
             // Only the rendezvous has lost it, or it has joined again by another way; a session that works says more.
-            LeaveReason::Expired | LeaveReason::Replaced if peer.secure => return self.offer_relay(tag, now),
+            LeaveReason::Expired | LeaveReason::Replaced if peer.secure => {
+                self.offer_relay(tag, now);
+                return self.gossip_session_up(tag, now);
+            }
             LeaveReason::Replaced => "joined from elsewhere",
             LeaveReason::Expired => "the rendezvous no longer hears it",
         };
+        self.bury(tag, now);
         self.remove_peer(tag, why, now);
     }
 
@@ -341,6 +250,10 @@ impl Mesh {
         self.sessions.unexpect(peer.virtual_addr());
         self.paths.remove_peer(tag);
         self.lend_peer_gone(tag, now);
+        if let Some(addr) = peer.known.reached {
+            self.entry.remember(addr);
+        }
+        self.enter_if_alone(now);
         self.events.push_back(Event::Left { tag, name: peer.name, why: why.to_owned() });
     }
 }

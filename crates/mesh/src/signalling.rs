@@ -36,6 +36,8 @@ pub(crate) enum State {
     Joining { link: LinkId, until: Instant },
     /// In the channel.
     Joined { link: LinkId },
+    /// There is no rendezvous.
+    Serverless,
     /// This member is the rendezvous.
     Introducing,
     /// Left, refused, or given up.
@@ -49,14 +51,14 @@ impl State {
             | Self::NeedsSecret { link }
             | Self::Joining { link, .. }
             | Self::Joined { link } => Some(link),
-            Self::Waiting { .. } | Self::Introducing | Self::Ended => None,
+            Self::Waiting { .. } | Self::Serverless | Self::Introducing | Self::Ended => None,
         }
     }
 
     pub(crate) fn poll_timeout(self) -> Option<Instant> {
         match self {
             Self::Waiting { until } | Self::Connecting { until, .. } | Self::Joining { until, .. } => Some(until),
-            Self::NeedsSecret { .. } | Self::Joined { .. } | Self::Introducing | Self::Ended => None,
+            Self::NeedsSecret { .. } | Self::Joined { .. } | Self::Serverless | Self::Introducing | Self::Ended => None,
         }
     }
 }

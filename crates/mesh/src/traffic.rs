@@ -92,6 +92,7 @@ impl Mesh {
         match wire::decode::<Control>("control message", body) {
             Ok(Control::Guess(guess)) => self.handle_guess(tag, guess, now),
             Ok(Control::Lend(offer)) => self.handle_lend(tag, offer, now),
+            Ok(Control::Gossip(gossip)) => self.handle_gossip(tag, gossip, now),
             Err(error) => tracing::debug!(%tag, %error, "ignored a message on the control lane"),
         }
     }

@@ -8,7 +8,7 @@ use punch::{SocketId, Way};
 use wire::{
     MemberSlot, PeerTag,
     agent::Path,
-    datagram::{self, EARLY_ANSWER, LEND_DOWN, LEND_UP, Protocol, RELAY_DOWN},
+    datagram::{self, EARLY_ANSWER, KNOCK, LEND_DOWN, LEND_UP, Protocol, RELAY_DOWN},
     relay,
     signal::{CandidateKind, RelayGrant},
 };
@@ -22,7 +22,8 @@ impl Mesh {
         let takes_direct = self.config.relaying != Relaying::Only;
         match datagram::protocol(datagram) {
             Some(Protocol::Quic) if link::kind(datagram) == Some(Kind::Signal) => {
-                if let Some(from) = self.signalling_source(at, from) {
+                let listens = at == SocketId::MAIN && self.listens_to(from, now);
+                if let Some(from) = self.signalling_source(at, from).or(listens.then_some(from)) {
                     self.signals.handle_datagram(from, datagram, now);
                 }
             }
@@ -38,6 +39,7 @@ impl Mesh {
             Some(Protocol::Punchline) if takes_direct => match datagram[0] {
                 LEND_UP => self.forward_lent(way, datagram, now),
                 LEND_DOWN => self.handle_lent(way, datagram, now),
+                KNOCK => self.handle_knock(from, datagram, now),
                 _ => self.handle_check(way, datagram, now),
             },
             Some(Protocol::Stun) if at == SocketId::MAIN => self.handle_stun(from, datagram, now),
@@ -184,8 +186,12 @@ impl Mesh {
             punch::Event::Suspected { peer } | punch::Event::Doubtful { peer } => {
                 self.greet_server(now);
                 self.lend_suspected(peer, now);
+                self.try_where_seen(peer, now);
             }
-            punch::Event::Lost { peer, why } => self.path_missing(peer, true, why.to_string(), now),
+            punch::Event::Lost { peer, why } => {
+                self.path_missing(peer, true, why.to_string(), now);
+                self.try_where_seen(peer, now);
+            }
             punch::Event::Unreachable { peer, why, .. } => {
                 let routers = self.why_not_direct(peer).map(|routers| format!(": {routers}")).unwrap_or_default();
                 self.path_missing(peer, false, format!("{why}{routers}"), now);
@@ -222,6 +228,9 @@ impl Mesh {
         let (addr, via, why) = (way.addr(), self.lender_of(tag), why.to_owned());
         self.events.push_back(Event::Path { tag, path, addr, via, kind: Some(kind), rtt, since_known, why });
         self.lend_path_changed(tag, now);
+        if let Some(addr) = addr.filter(|_| rtt.is_some()) {
+            self.gossip_reached(tag, addr, now);
+        }
     }
 
     /// There is no direct path, and no other one either if the last is lost.

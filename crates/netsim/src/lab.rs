@@ -66,6 +66,11 @@ impl<S: Stack> Lab<S> {
         self.stacks.remove(&host)
     }
 
+    /// Whether there is a program on a host.
+    pub fn has_stack(&self, host: HostId) -> bool {
+        self.stacks.contains_key(&host)
+    }
+
     /// The program on a host.
     ///
     /// # Panics

@@ -204,6 +204,11 @@ impl Net {
         &self.hosts[host.0].port.addresses
     }
 
+    /// The addresses of a router's outside.
+    pub fn outside_addresses(&self, router: RouterId) -> &[IpAddr] {
+        &self.routers[router.0].port.addresses
+    }
+
     /// Where a host is attached.
     pub fn segment(&self, host: HostId) -> Segment {
         self.hosts[host.0].port.segment

@@ -2,6 +2,8 @@
 
 /// First byte of a path check ([`crate::check`]).
 pub const CHECK: u8 = 16;
+/// First byte of a knock ([`crate::knock`]).
+pub const KNOCK: u8 = 17;
 /// First byte of an early join ([`crate::early`]).
 pub const EARLY_JOIN: u8 = 18;
 /// First byte of the answer to an early join ([`crate::early`]).

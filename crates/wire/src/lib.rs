@@ -10,10 +10,12 @@
 //! | [`check`] | two members, before they have a session | UDP, sealed by their pair keys |
 //! | [`early`] | a member and its rendezvous, before they have a session | UDP, sealed by the key of a ticket |
 //! | [`relay`] | two members, by way of their rendezvous | UDP |
+//! | [`knock`] | a newcomer and a member that introduces it | UDP, sealed by the channel's secret |
 //! | [`lend`] | two members, by way of a third | UDP |
 //! | [`nat`] | members, about their routers | a sealed card of [`signal`] |
 //! | [`signal`] | a member and its rendezvous | a QUIC stream of [`frame`]s |
 //! | [`peer`] | two members | QUIC streams of [`frame`]s |
+//! | [`gossip`] | two members, about the others | [`peer::Control`] |
 //! | [`guess`] | two members whose routers are in the way | the control lane of [`peer`] |
 //! | [`voice`] | two members' `audio-pipe`s | QUIC datagrams |
 //! | [`agent`] | a local program and `puncher` | a Unix stream or a pipe of [`frame`]s |
@@ -23,8 +25,10 @@ pub mod check;
 pub mod datagram;
 pub mod early;
 pub mod frame;
+pub mod gossip;
 pub mod guess;
 mod ids;
+pub mod knock;
 pub mod lend;
 pub mod nat;
 pub mod peer;

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MessageId, guess::Guess, lend::Lend};
+use crate::{MessageId, gossip::Gossip, guess::Guess, lend::Lend};
 
 /// Application protocol of a session between members (RFC 7301).
 pub const ALPN: &[u8] = b"punchline-link/1";
@@ -43,6 +43,8 @@ pub enum Control {
     Guess(Guess),
     /// Whom the sender carries the receiver's packets to.
     Lend(Lend),
+    /// What the sender knows of other members.
+    Gossip(Gossip),
 }
 
 /// On the text lane.

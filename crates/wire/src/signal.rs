@@ -72,6 +72,11 @@ pub enum ToMember {
     Closing,
     /// Replaces the ticket that came with [`Joined`], which is for another address.
     Ticket(Ticket),
+    /// From a member that introduces others, before anything else: the key of the channel's rendezvous.
+    Channel {
+        /// From which an open channel's secret is made.
+        server: IdentityKey,
+    },
 }
 
 /// What a new member learns.
@@ -141,6 +146,10 @@ pub struct Member {
 pub struct Card {
     /// The run whose pair keys hold.
     pub run: crate::RunId,
+    /// Of two cards of a member the one with the higher number holds, whoever brings them.
+    pub serial: u64,
+    /// What the member calls itself.
+    pub name: String,
     /// Addresses of the member's own interfaces, port mappings, and by-hand ones; at most [`MAX_CANDIDATES`].
     pub candidates: Vec<Candidate>,
     /// What the member knows of its router; `None` before anybody has said.

@@ -129,7 +129,7 @@ pub struct Options<'a> {
     pub channel: &'a str,
     /// Under which name.
     pub name: &'a str,
-    /// What else to give `puncher join`.
+    /// What else to give `puncher join`; with `--via` no rendezvous is named.
     pub more: &'a [&'a str],
 }
 
@@ -137,7 +137,10 @@ impl Options<'_> {
     fn command(&self, lab: &Lab, home: &Home) -> Command {
         let mut command = home.command(lab, self.node, "puncher");
         let server = Rendezvous::address();
-        command.args(["join", self.channel, "--name", self.name, "--server", &server, "--json", "--no-input"]);
+        command.args(["join", self.channel, "--name", self.name, "--json", "--no-input"]);
+        if !self.more.contains(&"--via") {
+            command.args(["--server", &server]);
+        }
         command.args(self.more);
         command
     }

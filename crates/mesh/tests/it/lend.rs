@@ -6,7 +6,7 @@ use mesh::{Event, LendCounts};
 use netsim::{Kind, Link};
 use wire::{
     agent::{Path, PeerStatus, Peers},
-    lend,
+    datagram, lend,
 };
 
 use crate::world::{RTT, World};
@@ -257,4 +257,23 @@ fn frames_without_a_grant_or_from_elsewhere_go_nowhere() {
     assert_eq!(after.not_granted - before.not_granted, sent - 2, "the two that are too long are no frames");
     assert_eq!(world.lab.net.received(stranger), 0, "strangers get silence");
     assert!(world.lab.net.received(bob) - heard <= 4, "bob gets his own keepalives and no more");
+}
+
+#[test]
+fn the_grant_of_one_is_of_no_use_to_another() {
+    let mut world = world_with(&["carol"]);
+    world.stop_relaying();
+    everybody_joins(&mut world);
+    assert!(world.run_until_secure(&["alice", "bob", "carol"], SOON));
+    let frame = world.overheard(datagram::LEND_UP, Duration::from_secs(1)).expect("carol carries");
+    let (carol, before) = (world.outside_of("carol"), lent(&world, "carol"));
+
+    // It is alice's or bob's: for one of the two it is somebody else's.
+    for who in ["alice", "bob"] {
+        let (host, now) = (world.hosts[who], world.lab.now());
+        world.lab.net.send(host, 40_000, carol, frame.clone(), now);
+    }
+    world.lab.run_for(RTT);
+
+    assert_eq!(lent(&world, "carol").not_granted - before.not_granted, 1);
 }

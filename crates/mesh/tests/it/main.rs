@@ -10,4 +10,5 @@ mod scenario;
 mod server;
 mod sweep;
 mod tunnel;
+mod via;
 mod world;

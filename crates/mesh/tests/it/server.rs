@@ -19,6 +19,8 @@ use wire::{
 
 use crate::world::{SERVER_PORT, TUNNEL_PORT};
 
+pub(crate) const KEY_SEED: [u8; 32] = [200; 32];
+
 /// A rendezvous: what `bins/rendezvous` is, without sockets.
 pub(crate) struct Server {
     pub(crate) endpoint: Endpoint,
@@ -40,7 +42,7 @@ pub(crate) struct Server {
 impl Server {
     /// `tickets` seals them, and differs from start to start.
     pub(crate) fn new(tickets: [u8; 32], now: Instant) -> Self {
-        let identity = Identity::from_seed(&[200; 32]);
+        let identity = Identity::from_seed(&KEY_SEED);
         let config = link::Config { identity: &identity, seed: [201; 32], accept: link::Accept::Signal };
         // A session's own timeout is short enough.
         let limits = Limits { presence: Duration::MAX / 4, ..Limits::default() };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use identity::Identity;
-use mesh::{Config, Event, Mesh, Secret, ServerEvent, SocketId, SocketRequest};
+use mesh::{Config, Event, Mesh, Secret, ServerEvent, SocketId, SocketRequest, Via};
 use netsim::{HostId, Kind, Lab, Link, Nat, Outgoing, Rng, RouterId, Segment, Stack, TTL};
 use wire::{
     IdentityKey, RunId,
@@ -44,6 +44,8 @@ pub(crate) struct Member {
     pub(crate) most_sockets: usize,
     /// Whose datagrams never arrive here.
     deaf_to: Vec<IpAddr>,
+    /// The first datagrams that came, but for QUIC's.
+    overheard: Vec<Vec<u8>>,
 }
 
 /// Sockets beside the main one have ports from here on.
@@ -133,6 +135,9 @@ impl Stack for Node {
             Self::Member(member) => {
                 let Some(at) = member.socket_at(port) else { return };
                 member.note_heard(from);
+                if payload.first().is_some_and(|first| *first < 64) && member.overheard.len() < 100 {
+                    member.overheard.push(payload.to_vec());
+                }
                 member.mesh.handle_datagram(at, from, payload, now);
                 member.settle(now);
             }
@@ -242,7 +247,7 @@ impl World {
     pub(crate) fn home_at(&mut self, who: &'static str, at: Segment, nat: Nat) -> RouterId {
         let router = self.router(at, nat);
         self.routers.insert(who, router);
-        self.outsides.insert(who, self.lab.net.router_addresses(router).to_vec());
+        self.outsides.insert(who, self.lab.net.outside_addresses(router).to_vec());
         self.in_home(who, router.inside());
         router
     }
@@ -373,6 +378,8 @@ impl World {
             retry: true,
             tunnel: true,
             relaying: mesh::Relaying::Allowed,
+            started_at: u64::from(self.starts) * 1000,
+            via: Via::default(),
             lend: true,
             introduce: false,
             observe: None,
@@ -388,6 +395,7 @@ impl World {
             sockets: BTreeSet::new(),
             most_sockets: 0,
             deaf_to: Vec::new(),
+            overheard: Vec::new(),
         };
         self.lab.install(host, Node::Member(Box::new(member)));
         self.lab.with(host, |node, now| node.handle_timeout(now));
@@ -397,6 +405,27 @@ impl World {
         match self.lab.stack(self.hosts[who]) {
             Node::Member(member) => member,
             Node::Server(_) => panic!("{who} is the server"),
+        }
+    }
+
+    /// Runs for so long, and gives the first datagram that begins so and comes to a member in that time.
+    pub(crate) fn overheard(&mut self, first: u8, time: Duration) -> Option<Vec<u8>> {
+        self.lab.run_for(time);
+        let heard =
+            |who: &&str| self.member(who).overheard.iter().find(|datagram| datagram.first() == Some(&first)).cloned();
+        self.hosts.keys().filter(|who| self.is_there(who)).find_map(heard)
+    }
+
+    fn is_there(&self, who: &str) -> bool {
+        self.lab.has_stack(self.hosts[who])
+    }
+
+    /// Nobody carries anything for others from here on.
+    pub(crate) fn stop_lending(&mut self) {
+        for who in self.hosts.keys().copied().collect::<Vec<_>>() {
+            if self.is_there(who) {
+                self.with(who, |mesh, now| mesh.set_lend(false, now));
+            }
         }
     }
 
@@ -459,7 +488,7 @@ pub(crate) fn host_candidates(addresses: &[IpAddr]) -> Vec<Candidate> {
 
 /// The rendezvous' key.
 pub(crate) fn server_key() -> IdentityKey {
-    Identity::from_seed(&[200; 32]).key()
+    Identity::from_seed(&crate::server::KEY_SEED).key()
 }
 
 pub(crate) fn server_addr() -> SocketAddr {

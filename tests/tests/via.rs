@@ -1,0 +1,69 @@
+//! Ways into a channel without a rendezvous.
+
+use std::net::SocketAddr;
+
+use tests::{
+    call::{Member, Options, Rendezvous},
+    lab::Lab,
+};
+
+use crate::{Tests, listed, start_lab};
+
+pub(crate) fn tests() -> Tests {
+    listed![
+        a_newcomer_that_knows_no_rendezvous_is_let_in_by_a_member,
+        a_member_that_was_killed_comes_back_through_the_others_when_the_rendezvous_is_gone,
+    ]
+}
+
+/// Alice can be reached from everywhere.
+const LAB: &str = "A=full B=port C=port";
+const PORT: &str = "4000";
+
+fn join(lab: &Lab, node: &str, name: &str, more: &[&str]) -> Member {
+    Member::with(lab, &Options { node, channel: "den", name, more })
+}
+
+fn reachable_alice(lab: &Lab) -> (Member, SocketAddr) {
+    let alice = join(lab, "A1", "alice", &["--bind", &format!("[::]:{PORT}")]);
+    (alice, SocketAddr::new(lab.external("A").unwrap().into(), PORT.parse().unwrap()))
+}
+
+fn a_newcomer_that_knows_no_rendezvous_is_let_in_by_a_member() {
+    let lab = start_lab(LAB);
+    let mut rendezvous = Rendezvous::start(&lab);
+    let (mut alice, at) = reachable_alice(&lab);
+    let mut bob = join(&lab, "B1", "bob", &[]);
+    bob.until_direct("alice");
+    alice.until_direct("bob");
+    rendezvous.kill();
+
+    let mut carol = join(&lab, "C1", "carol", &["--via", &at.to_string()]);
+
+    carol.until_direct("alice");
+    carol.until_direct("bob");
+    bob.until_direct("carol");
+    carol.say(&lab, "here I am, by way of alice");
+    assert_eq!(carol.state().joins, 1);
+}
+
+fn a_member_that_was_killed_comes_back_through_the_others_when_the_rendezvous_is_gone() {
+    let lab = start_lab(LAB);
+    let mut rendezvous = Rendezvous::start(&lab);
+    let (mut alice, _) = reachable_alice(&lab);
+    let mut bob = join(&lab, "B1", "bob", &[]);
+    let mut carol = join(&lab, "C1", "carol", &[]);
+    alice.until_direct("bob");
+    carol.until_direct("bob");
+    for peer in ["alice", "carol"] {
+        bob.until_direct(peer);
+    }
+    rendezvous.kill();
+    alice.until("loss of the rendezvous", |state| state.is_alone);
+
+    bob = bob.killed_and_started(&lab);
+
+    bob.until_direct("alice");
+    bob.until_direct("carol");
+    bob.say(&lab, "here again");
+}
