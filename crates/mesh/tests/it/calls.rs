@@ -412,6 +412,7 @@ fn the_kind_of_a_path_is_told() {
 /// Two members of one home whose router does not lead back in; alice keeps her address in it to herself.
 fn with_an_address_untold() -> World {
     let mut world = World::new(1);
+    world.stop_relaying();
     let home = world.home("alice", Kind::Symmetric);
     world.in_home("bob", home);
     world.join_with("alice", |config| config.candidates.clear());
