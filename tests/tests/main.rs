@@ -25,6 +25,8 @@ mod nat;
 #[cfg(target_os = "linux")]
 mod portmap;
 #[cfg(target_os = "linux")]
+mod relayed;
+#[cfg(target_os = "linux")]
 mod strangers;
 #[cfg(target_os = "linux")]
 mod via;
@@ -62,6 +64,7 @@ fn main() -> std::process::ExitCode {
         lend::tests(),
         matrix::tests(),
         nat::tests(),
+        relayed::tests(),
         strangers::tests(),
         via::tests(),
     ];

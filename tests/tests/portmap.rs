@@ -52,7 +52,10 @@ fn opens_a_symmetric_nat(protocol: &str, deaf_to: &[&str]) {
     let (mapped, by) = alice.until_mapped();
 
     assert_eq!((mapped.ip(), by.as_str()), (router.external().into(), protocol));
-    assert_eq!(bob.until_direct("alice"), mapped);
+    let addresses = [router.external(), lab.external("A").unwrap()].map(IpAddr::from);
+    let reached = bob.until_direct("alice");
+    // The router forwards the port of any of its addresses, so of the one that the rendezvous sees, too.
+    assert!(addresses.contains(&reached.ip()) && reached.port() == mapped.port(), "{reached} is not {mapped}");
     alice.until_direct("bob");
     bob.say(&lab, "through the hole in your wall");
     let lease = router.until_leases(1).remove(0);
@@ -89,7 +92,8 @@ fn a_mapping_that_comes_late_is_told_to_those_who_are_there() {
 
     let router = Miniupnpd::start(&lab, "A");
 
-    assert_eq!(bob.until_direct("alice").ip(), router.external());
+    let addresses = [router.external(), lab.external("A").unwrap()];
+    assert!(addresses.map(IpAddr::from).contains(&bob.until_direct("alice").ip()));
     alice.until_direct("bob");
 }
 

@@ -62,6 +62,8 @@ pub struct Peer {
     pub rtt_ms: Option<u64>,
     /// From the introduction to the latest change of the path, in milliseconds.
     pub since_known_ms: u64,
+    /// Why the path is what it is.
+    pub why: String,
     /// Whether the session is up.
     pub is_secure: bool,
 }
@@ -109,6 +111,7 @@ impl State {
                 (peer.path, peer.addr, peer.rtt_ms) = (event.path, event.addr, event.rtt_ms);
                 peer.via = event.via.unwrap_or_default();
                 peer.since_known_ms = event.since_known_ms.unwrap_or_default();
+                peer.why = event.why;
             }
             "link" => self.peers.entry(peer.clone()).or_default().is_secure = event.secure,
             "portmap" => {
