@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -92,12 +92,19 @@ fn start(lab: &Lab, home: &Home, node: &str, name: &str, server: &str) -> Progra
 }
 
 fn until(program: &mut Program, what: &str, parts: &[&str]) {
-    while {
+    // Who asks in vain tells so again and again, so that lines alone are no progress.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
         let line = program.line(what);
-        !parts.iter().all(|part| line.contains(part))
-    } {}
+        if parts.iter().all(|part| line.contains(part)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no {what} in time: {}", program.story());
+    }
 }
 
+/// Longer than anything takes that works.
+const PATIENCE: Duration = Duration::from_secs(30);
 const JOINED: &[&str] = &[r#""type":"joined""#];
 
 fn who_comes_back_joins_by_one_datagram_and_its_answer() {
