@@ -24,7 +24,7 @@
 //! # let now = std::time::Instant::now();
 //! let config = Config { server_key: IdentityKey([1; 32]), adhoc: true, limits: Limits::default(), seed: 7 };
 //! let mut registry = Registry::new(config);
-//! let address = "203.0.113.7:40112".parse().unwrap();
+//! let address: std::net::SocketAddr = "203.0.113.7:40112".parse().unwrap();
 //! registry.handle_connected(ConnId(1), IdentityKey([2; 32]), address, [0; 32], now);
 //! let (channel, name) = ("lobby".to_owned(), "alice".to_owned());
 //! let join = Join { version: VERSION, channel, name, proof: None, card: vec![], hidden: false };
