@@ -18,9 +18,10 @@ use crate::room::Room;
 use crate::stop::Stop;
 use crate::timeline::{Timeline, Waited};
 
-/// Samples that a file, or a device's ring, is given at a time. Frames wait for the next block, and a delay that follows
-/// the network changes by whole blocks: 5 ms.
-const BLOCK: usize = 240;
+/// Samples that a file is given at a time: one wake-up each 10 ms.
+const FILE_BLOCK: usize = 480;
+/// Samples that the device's ring is given at a time.
+const DEVICE_BLOCK: usize = 240;
 /// A system that wakes us later than this has let others wait, too: what they send is on its way. A file, unlike a
 /// device, can give it the time to come.
 const PUNCTUAL: Duration = Duration::from_millis(1);
@@ -83,8 +84,8 @@ struct Player<'a, F> {
 
 impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
     fn fill_file(&mut self, start: Timeline, stop: &Stop) -> Result<()> {
-        let step = BLOCK as u64;
-        let mut block = [0.0; BLOCK];
+        let step = FILE_BLOCK as u64;
+        let mut block = [0.0; FILE_BLOCK];
         // What is heard before the start is not for the file.
         let mut ahead = start.samples_ahead() / step;
         while ahead > 0 && !stop.is_asked() {
@@ -111,14 +112,14 @@ impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
     }
 
     fn feed_device(&mut self, mut loudspeaker: Box<Loudspeaker>, start: Timeline, stop: &Stop) -> Result<()> {
-        let mut block = [0.0; BLOCK];
+        let mut block = [0.0; DEVICE_BLOCK];
         let mut at = None;
         while loudspeaker.wait(stop) {
             let now = start.has_begun().then(|| start.sample(Instant::now()));
             let off = |at: u64| now.is_some_and(|now| now.abs_diff(at) > MOST_OFF);
             at = at.filter(|at| !off(*at)).or(now);
             let ends = self.step(&mut block, at)?;
-            at = at.map(|at| at + BLOCK as u64);
+            at = at.map(|at| at + DEVICE_BLOCK as u64);
             loudspeaker.play(&block);
             enter(self.room).note_underruns(loudspeaker.underruns());
             if ends {
