@@ -249,8 +249,11 @@ fn handle(shared: &Shared, tag: u32, stream: &UnixStream, record: ToPuncher) {
     match record {
         ToPuncher::Open { version, .. } => {
             let (key, name) = (IdentityKey([tag as u8; 32]), format!("m{tag}"));
-            shared.members.lock().expect("no panic elsewhere").insert(tag, stream.try_clone().expect("a stream"));
-            shared.tell(tag, &FromPuncher::Opened(Opened { version, channel: "lobby".into(), name, key }));
+            let mut stream = stream.try_clone().expect("a stream");
+            let opened = FromPuncher::Opened(Opened { version, channel: "lobby".into(), name, key });
+            // Before the others can reach it: nothing may come first. Who has gone misses it.
+            let _ = stream.write_all(&wire::frame::frame(&opened));
+            shared.members.lock().expect("no panic elsewhere").insert(tag, stream);
             for other in shared.others(tag) {
                 shared.tell(tag, &FromPuncher::Peer(status(other)));
                 shared.tell(other, &FromPuncher::Peer(status(tag)));
