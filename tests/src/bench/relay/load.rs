@@ -10,13 +10,15 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
 
-use crate::bench::usage::Pid;
+use crate::bench::{caller::Caller, usage::Pid};
 
 /// What a frame carries: a voice frame, sealed.
 pub(super) const PAYLOAD: usize = 160;
-/// How long is measured, after a start that is not.
-const MEASURED: Duration = Duration::from_secs(3);
-const START: Duration = Duration::from_millis(300);
+/// How long is measured in each turn, after a start that is not.
+const MEASURED: Duration = Duration::from_millis(800);
+const START: Duration = Duration::from_millis(100);
+/// After so long there is nothing that sessions still have to say.
+const SETTLED: Duration = Duration::from_millis(300);
 /// A frame that has not come by then does not come.
 const LOST: Duration = Duration::from_millis(50);
 /// Frames a second when it is their delay that is measured.
@@ -38,9 +40,22 @@ pub(super) struct Load {
     pub(super) copies: usize,
     /// Which receiver gets the frames of the first flow.
     pub(super) heard_by: usize,
+    /// Whose sockets these are, where sessions are to be kept alive.
+    pub(super) callers: Vec<Caller>,
 }
 
 impl Load {
+    /// Lets sessions say what they have to say, so that they keep quiet after.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let end = Instant::now() + SETTLED;
+        while !self.callers.is_empty() && Instant::now() < end {
+            for caller in &mut self.callers {
+                caller.turn(caller.socket.peer_addr()?)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Deliveries per second of the relay's processor time. Each flow sends one frame, then all wait until these have
     /// come: nothing is lost for want of room.
     pub(super) fn deliveries(&self) -> Result<f64> {

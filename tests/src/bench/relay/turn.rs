@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use wire::stun;
 
-use super::load::{Flow, PAYLOAD};
+use super::load::{Flow, Load, PAYLOAD};
 use crate::{bench::usage::Pid, call::Home};
 
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
@@ -50,8 +50,19 @@ impl Coturn {
         Pid(self.child.id())
     }
 
+    /// Flows to peers that have no allocations of their own, which is the shortest way through it.
+    pub(super) fn load(&self, sessions: usize) -> Result<Load> {
+        let (mut flows, mut receivers) = (Vec::new(), Vec::new());
+        for _ in 0..sessions {
+            let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("bind a peer")?;
+            flows.push(self.flow_to(SocketAddrV4::new(Ipv4Addr::LOCALHOST, peer.local_addr()?.port()))?);
+            receivers.push(peer);
+        }
+        Ok(Load { pid: self.pid(), flows, receivers, copies: 1, heard_by: 0, callers: Vec::new() })
+    }
+
     /// An allocation, and a channel of it to that peer.
-    pub(super) fn flow_to(&self, peer: SocketAddrV4) -> Result<Flow> {
+    fn flow_to(&self, peer: SocketAddrV4) -> Result<Flow> {
         let socket = connect(self.at)?;
         succeed(&socket, &message(ALLOCATE, &[(REQUESTED_TRANSPORT, &[17, 0, 0, 0])])).context("allocate")?;
         let [high, low] = (peer.port() ^ 0x2112).to_be_bytes();
