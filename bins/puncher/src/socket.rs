@@ -65,6 +65,9 @@ fn bind(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
     socket.set_nonblocking(true)?;
     // A smaller buffer than asked for still works.
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    if let Err(error) = edge::forbid_fragments(&socket, addr.is_ipv6()) {
+        tracing::debug!(%error, "Datagrams may be cut on their way");
+    }
     socket.bind(&addr.into())?;
     Ok(socket.into())
 }

@@ -16,7 +16,7 @@ use relay::Relay;
 use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    net::{TcpListener, UdpSocket},
+    net::TcpListener,
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
@@ -31,7 +31,7 @@ use crate::{
     stop,
     store::{Keeper, Store},
     tunnel,
-    udp::{Cores, Driver},
+    udp::{self, Cores, Driver},
 };
 
 /// What the system may queue while the task is busy, if it allows so much.
@@ -56,13 +56,13 @@ async fn serve(
     ready: Ready,
     identity: &Identity,
     mut store: impl Store,
-    udp: std::net::UdpSocket,
+    signalling: std::net::UdpSocket,
     http: std::net::TcpListener,
 ) -> anyhow::Result<()> {
     let mut end = [signal(SignalKind::terminate()), signal(SignalKind::interrupt())];
-    let observers = Arc::new(Observers::bind(&udp, args.udp, args.udp2, seed()?)?);
-    let (udp, http) = (UdpSocket::from_std(udp)?, TcpListener::from_std(http)?);
-    let (udp_at, http_at) = (udp.local_addr()?, http.local_addr()?);
+    let observers = Arc::new(Observers::bind(&signalling, args.udp, args.udp2, seed()?)?);
+    let http = TcpListener::from_std(http)?;
+    let (udp_at, http_at) = (signalling.local_addr()?, http.local_addr()?);
     let mut registry = Registry::new(registry_config(args, identity)?);
     let stored = store.list();
     let code = stored.as_ref().err().map_or(Exit::Io, data::exit_code);
@@ -79,7 +79,10 @@ async fn serve(
     let relay = args.relay.limits(args.limit_loopback).map(|limits| Relay::new(limits, seed_of_relay, Instant::now()));
     let (entrance, tunnels) = tunnel::channel();
     let cores = Cores { endpoint, registry, relay };
-    let driver = Driver::new(udp, tunnels, cores, Arc::clone(&feed), asks, Arc::clone(&observers));
+    let driver = {
+        let (feed, observers) = (Arc::clone(&feed), Arc::clone(&observers));
+        move |udp| Driver::new(udp, tunnels, cores, feed, asks, observers)
+    };
     let gate = GateConfig { limit_loopback: args.limit_loopback, new_channels: args.new_channels, seed: seed()? };
     let server = ServerInfo { key: identity.key(), udp_port: udp_at.port(), adhoc: !args.no_adhoc };
     let app = Arc::new(App {
@@ -99,7 +102,7 @@ async fn serve(
             tracing::warn!(error = %format!("{error:#}"), "STUN is answered at the signalling port alone");
         }
     });
-    let mut driving = tokio::spawn(driver.run(stop));
+    let mut driving = tokio::spawn(udp::drive(signalling, driver, stop));
     let serving = tokio::spawn(http::serve(http, app));
 
     announce(args, udp_at, http_at, identity)?;
@@ -154,10 +157,8 @@ fn try_bind(addr: SocketAddr, kind: Type) -> io::Result<Socket> {
     }
     if kind == Type::STREAM {
         socket.set_reuse_address(true)?; // connections of the run before may still be closing
-    } else if let Err(error) =
-        socket.set_recv_buffer_size(SOCKET_BUFFER).and(socket.set_send_buffer_size(SOCKET_BUFFER))
-    {
-        tracing::debug!(%error, "Could not enlarge the socket's buffers");
+    } else {
+        prepare(&socket, addr.is_ipv6());
     }
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
@@ -165,6 +166,14 @@ fn try_bind(addr: SocketAddr, kind: Type) -> io::Result<Socket> {
         socket.listen(1024)?;
     }
     Ok(socket)
+}
+
+/// What makes a UDP socket better, and is not worth ending for.
+fn prepare(socket: &Socket, is_ipv6: bool) {
+    let enlarged = socket.set_recv_buffer_size(SOCKET_BUFFER).and(socket.set_send_buffer_size(SOCKET_BUFFER));
+    if let Err(error) = enlarged.and(edge::forbid_fragments(socket, is_ipv6)) {
+        tracing::debug!(%error, "Could not enlarge the socket's buffers, or forbid fragments");
+    }
 }
 
 fn is_no_ipv6(error: &io::Error) -> bool {

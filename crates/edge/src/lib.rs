@@ -32,6 +32,7 @@
 //! | [`ServerAddr`], [`InviteLink`] | what people paste to name a server or a channel |
 //! | [`dirs`], [`settings`], [`secret_file`], [`KnownServers`] | files and where they are |
 //! | [`agent`] | a program's connection to its `puncher` |
+//! | [`forbid_fragments`] | datagrams that stay in one piece |
 //! | [`ready`] | telling a supervisor that the program serves |
 //!
 //! Only programs use it, never a core: it reads clocks, files and the environment.
@@ -46,6 +47,7 @@ mod remote;
 pub mod secret_file;
 mod server;
 pub mod settings;
+mod whole;
 
 pub use args::{Common, logging, parse};
 pub use exit::{Coded, Exit, WithExit, code_of, fail, fail_now, run};
@@ -55,6 +57,7 @@ pub use server::{
     HTTP_PORT, InviteLink, ParseInviteError, ParseServerError, ServerAddr, UDP_PORT, parse_server, percent_encode,
 };
 pub use settings::Settings;
+pub use whole::forbid_fragments;
 
 /// The time of day in milliseconds since 1970, for events and message ids.
 pub fn unix_millis() -> u64 {
