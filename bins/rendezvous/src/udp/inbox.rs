@@ -10,6 +10,8 @@ const SLOTS: usize = 64;
 const SLOT: usize = 65_535;
 /// From slot to slot. Odd in cache lines: the beginnings of datagrams would otherwise push each other out of the cache.
 const STRIDE: usize = SLOT + 1 + 5 * 64;
+/// So many at once, and by the time they have been dealt with there will be others.
+const BUSY: usize = 4;
 /// Longer datagrams are nobody's.
 const LONGEST: usize = 2048;
 
@@ -19,6 +21,8 @@ pub(super) struct Inbox {
     arrivals: Vec<Arrival>,
     /// How many slots the next call offers: twice as many as came last.
     offered: usize,
+    /// Of which family the addresses of the socket are.
+    is_ipv6: bool,
 }
 
 /// What one slot has got.
@@ -41,8 +45,9 @@ impl Arrival {
 }
 
 impl Inbox {
-    pub(super) fn new() -> Self {
-        Self { bytes: vec![0; SLOTS * STRIDE].into_boxed_slice(), arrivals: Vec::with_capacity(SLOTS), offered: 4 }
+    pub(super) fn new(is_ipv6: bool) -> Self {
+        let bytes = vec![0; SLOTS * STRIDE].into_boxed_slice();
+        Self { bytes, arrivals: Vec::with_capacity(SLOTS), offered: 4, is_ipv6 }
     }
 
     /// Takes what has come; gives whether there may be more.
@@ -50,8 +55,8 @@ impl Inbox {
         self.arrivals.clear();
         let mut more = false;
         let received = socket.try_io(Interest::READABLE, || {
-            system::receive(socket, &mut self.bytes[..self.offered * STRIDE], &mut self.arrivals)?;
-            more = self.arrivals.len() == self.offered;
+            system::receive(socket, self.is_ipv6, &mut self.bytes[..self.offered * STRIDE], &mut self.arrivals)?;
+            more = self.arrivals.len() >= BUSY.min(self.offered);
             // Whoever got less than asked for has emptied the socket: to be told so by another call would be waste.
             if more { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
         });
@@ -83,35 +88,48 @@ mod system {
     };
 
     use nix::sys::socket::{
-        ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg, setsockopt, sockopt,
+        ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg,
+        setsockopt, sockopt,
     };
     use tokio::net::UdpSocket;
 
     use super::{Arrival, SLOT, STRIDE};
 
-    pub(super) fn receive(socket: &UdpSocket, bytes: &mut [u8], arrivals: &mut Vec<Arrival>) -> io::Result<()> {
+    /// Takes datagrams from a socket whose addresses are of IPv6, or of IPv4.
+    pub(super) fn receive(
+        socket: &UdpSocket,
+        is_ipv6: bool,
+        bytes: &mut [u8],
+        arrivals: &mut Vec<Arrival>,
+    ) -> io::Result<()> {
+        if is_ipv6 {
+            receive_from(socket, bytes, arrivals, |from: &SockaddrIn6| SocketAddrV6::from(*from).into())
+        } else {
+            receive_from(socket, bytes, arrivals, |from: &SockaddrIn| SocketAddrV4::from(*from).into())
+        }
+    }
+
+    fn receive_from<A: SockaddrLike + Copy>(
+        socket: &UdpSocket,
+        bytes: &mut [u8],
+        arrivals: &mut Vec<Arrival>,
+        address: impl Fn(&A) -> SocketAddr,
+    ) -> io::Result<()> {
         // Made for each call: the system writes into the headers how much room it has used, and they are not put back.
         let room = nix::cmsg_space!(i32);
-        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(bytes.len() / STRIDE, Some(room));
+        let mut headers = MultiHeaders::<A>::preallocate(bytes.len() / STRIDE, Some(room));
         let mut slots: Vec<[IoSliceMut<'_>; 1]> =
             bytes.chunks_exact_mut(STRIDE).map(|slot| [IoSliceMut::new(&mut slot[..SLOT])]).collect();
         let received = recvmmsg(socket.as_raw_fd(), &mut headers, &mut slots, MsgFlags::MSG_DONTWAIT, None)?;
         for (slot, message) in received.enumerate() {
-            let Some(from) = message.address.as_ref().and_then(address) else { continue };
+            let Some(from) = message.address.as_ref().map(&address) else { continue };
             let segment = segment(&message).unwrap_or(message.bytes);
             arrivals.push(Arrival { from, start: slot * STRIDE, len: message.bytes, segment });
         }
         Ok(())
     }
 
-    fn address(from: &SockaddrStorage) -> Option<SocketAddr> {
-        if let Some(v6) = from.as_sockaddr_in6() {
-            return Some(SocketAddrV6::from(*v6).into());
-        }
-        from.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into())
-    }
-
-    fn segment(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<usize> {
+    fn segment<A>(message: &RecvMsg<'_, '_, A>) -> Option<usize> {
         message.cmsgs().ok()?.find_map(|part| match part {
             ControlMessageOwned::UdpGroSegments(size) => usize::try_from(size).ok().filter(|size| *size > 0),
             _ => None,
@@ -134,7 +152,12 @@ mod system {
 
     use super::{Arrival, SLOT, STRIDE};
 
-    pub(super) fn receive(socket: &UdpSocket, bytes: &mut [u8], arrivals: &mut Vec<Arrival>) -> io::Result<()> {
+    pub(super) fn receive(
+        socket: &UdpSocket,
+        _is_ipv6: bool,
+        bytes: &mut [u8],
+        arrivals: &mut Vec<Arrival>,
+    ) -> io::Result<()> {
         for (slot, bytes) in bytes.chunks_exact_mut(STRIDE).enumerate() {
             match socket.try_recv_from(&mut bytes[..SLOT]) {
                 Ok((len, from)) => arrivals.push(Arrival { from, start: slot * STRIDE, len, segment: len }),
@@ -179,7 +202,7 @@ mod tests {
         for len in lengths.clone() {
             sender.send_to(&vec![len as u8; len], at).unwrap();
         }
-        let mut inbox = Inbox::new();
+        let mut inbox = Inbox::new(false);
         let mut came = Vec::new();
         while came.last() != Some(&99) {
             tokio::time::timeout(Duration::from_secs(20), socket.readable()).await.expect("more to come").unwrap();

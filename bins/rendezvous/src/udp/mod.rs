@@ -4,6 +4,7 @@ mod datagrams;
 mod inbox;
 mod outbox;
 mod signalling;
+mod timer;
 
 use std::{
     collections::HashMap,
@@ -16,9 +17,9 @@ use anyhow::Context;
 use link::Endpoint;
 use registry::{ConnId, Registry};
 use relay::Relay;
-use tokio::{net::UdpSocket, sync::mpsc};
+use tokio::{net::UdpSocket, runtime, sync::mpsc};
 
-use self::{inbox::Inbox, outbox::Outbox};
+use self::{inbox::Inbox, outbox::Outbox, timer::Timer};
 use crate::{
     directory::{Ask, Listed, Listing},
     feed::Feed,
@@ -53,6 +54,17 @@ pub(crate) struct Driver {
     asks: mpsc::Receiver<Ask>,
 }
 
+/// Drives it until `stop`, in a thread of its own: no other task of the program stands between a datagram and its answer.
+pub(crate) async fn drive(
+    socket: std::net::UdpSocket,
+    driver: impl FnOnce(UdpSocket) -> Driver + Send + 'static,
+    stop: Stop,
+) -> anyhow::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().context("start the UDP task")?;
+    let run = move || runtime.block_on(async { driver(UdpSocket::from_std(socket)?).run(stop).await });
+    tokio::task::spawn_blocking(run).await.context("the UDP task")?
+}
+
 impl Driver {
     pub(crate) fn new(
         socket: UdpSocket,
@@ -70,10 +82,11 @@ impl Driver {
 
     /// Serves until `stop`, then says farewell.
     pub(crate) async fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
-        let mut inbox = Inbox::new();
+        let mut inbox = Inbox::new(self.socket.local_addr()?.is_ipv6());
+        let mut timer = Timer::new();
         loop {
             self.drain().await?;
-            let timeout = self.next_timeout();
+            timer.set(self.next_timeout());
             tokio::select! {
                 ready = self.socket.readable() => {
                     ready.context("wait for datagrams")?;
@@ -81,7 +94,7 @@ impl Driver {
                 }
                 (at, datagram) = self.tunnels.receive() => self.receive_tunnelled(at, &datagram),
                 Some(ask) = self.asks.recv() => self.answer(ask),
-                () = sleep_until(timeout) => self.handle_timeout(),
+                () = timer.due() => self.handle_timeout(),
                 () = stop.requested() => break,
             }
         }
@@ -91,19 +104,20 @@ impl Driver {
     async fn say_farewell(&mut self, inbox: &mut Inbox) -> anyhow::Result<()> {
         self.registry.close();
         let end = Instant::now() + FAREWELL;
+        let mut timer = Timer::new();
         loop {
             self.drain().await?;
             if self.endpoint.is_idle() || Instant::now() >= end {
                 return Ok(());
             }
-            let timeout = self.next_timeout().map_or(end, |at| at.min(end));
+            timer.set(Some(self.next_timeout().map_or(end, |at| at.min(end))));
             tokio::select! {
                 ready = self.socket.readable() => {
                     ready.context("wait for datagrams")?;
                     self.receive(inbox);
                 }
                 (at, datagram) = self.tunnels.receive() => self.receive_tunnelled(at, &datagram),
-                () = sleep_until(Some(timeout)) => self.handle_timeout(),
+                () = timer.due() => self.handle_timeout(),
             }
         }
     }
@@ -175,12 +189,5 @@ impl Driver {
             Listed { info, members }
         });
         Listing { channels: channels.collect(), more: infos.next().is_some() }
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }

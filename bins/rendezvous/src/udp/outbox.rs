@@ -50,8 +50,12 @@ impl Outbox {
         self.waiting.len() >= FULL
     }
 
-    /// Sends everything; gives how many could not be sent.
+    /// Sends everything; gives how many could not be sent. The order is kept for each address, and not between them.
     pub(super) fn flush(&mut self, socket: &UdpSocket, inbox: &[u8]) -> usize {
+        if self.runs && self.waiting.len() > RUN {
+            // What several members send to the same ones goes to each of these in one run.
+            self.waiting.sort_by_key(|out| out.to);
+        }
         let (mut next, mut lost) = (0, 0);
         while next < self.waiting.len() {
             let sent = self.send_some(socket, &self.waiting[next..], inbox);
@@ -149,12 +153,16 @@ fn until_run(waiting: &[Out]) -> usize {
 mod system {
     use std::{
         io::{self, IoSlice},
+        net::SocketAddr,
         os::fd::AsRawFd,
     };
 
     use nix::{
         errno::Errno,
-        sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg, sendmsg},
+        sys::socket::{
+            ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, sendmmsg,
+            sendmsg,
+        },
     };
     use tokio::net::UdpSocket;
 
@@ -168,9 +176,28 @@ mod system {
         outs: &'a [Out],
         bytes: impl Fn(&'a Out) -> &'a [u8],
     ) -> io::Result<usize> {
-        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(outs.len(), None);
+        // A socket has addresses of one family.
+        match outs[0].to {
+            SocketAddr::V4(_) => send_to::<SockaddrIn>(socket, outs, bytes, |to| match to {
+                SocketAddr::V4(to) => Some(to.into()),
+                SocketAddr::V6(_) => None,
+            }),
+            SocketAddr::V6(_) => send_to::<SockaddrIn6>(socket, outs, bytes, |to| match to {
+                SocketAddr::V4(_) => None,
+                SocketAddr::V6(to) => Some(to.into()),
+            }),
+        }
+    }
+
+    fn send_to<'a, A: SockaddrLike + Copy>(
+        socket: &UdpSocket,
+        outs: &'a [Out],
+        bytes: impl Fn(&'a Out) -> &'a [u8],
+        address: impl Fn(SocketAddr) -> Option<A>,
+    ) -> io::Result<usize> {
+        let mut headers = MultiHeaders::<A>::preallocate(outs.len(), None);
         let slices: Vec<[IoSlice<'_>; 1]> = outs.iter().map(|out| [IoSlice::new(bytes(out))]).collect();
-        let to: Vec<Option<SockaddrStorage>> = outs.iter().map(|out| Some(out.to.into())).collect();
+        let to: Vec<Option<A>> = outs.iter().map(|out| address(out.to)).collect();
         let sent = sendmmsg(socket.as_raw_fd(), &mut headers, &slices, to, [], MsgFlags::MSG_DONTWAIT)?;
         Ok(sent.count())
     }
