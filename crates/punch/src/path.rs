@@ -10,8 +10,10 @@ use crate::Way;
 
 /// Pings of one path that may still be answered.
 const MAX_PINGS: usize = 16;
-/// A ping that arrives brings our next one forward, unless the last one is this young.
-const TRIGGER_GAP: Duration = Duration::from_millis(5);
+/// A ping that arrives brings our next one forward, but not closer than that to the last: several arrive in a burst. As
+/// short as the way to a neighbour: a ping that met the peer's NAT before the peer had sent anything is made good for at
+/// once.
+const TRIGGER_GAP: Duration = Duration::from_millis(1);
 
 /// One way to a peer, and all that is known of it.
 #[derive(Debug)]
@@ -120,9 +122,8 @@ impl Path {
 
     /// The peer was heard there: pings at once (RFC 8445's triggered check).
     pub(crate) fn trigger(&mut self, now: Instant) {
-        if self.last_ping.is_none_or(|at| now.duration_since(at) >= TRIGGER_GAP) {
-            self.due = Some(self.due.map_or(now, |due| due.min(now)));
-        }
+        let at = self.last_ping.map_or(now, |last| now.max(last + TRIGGER_GAP));
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
     /// When the plan or a trigger wants the next ping.
@@ -230,10 +231,13 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         path.start(VOLLEY, start);
         path.note_ping(0, start);
-        path.trigger(at(2));
         assert_eq!(path.due(), Some(at(20)));
+        for _ in 0..2 {
+            path.trigger(start + TRIGGER_GAP / 2);
+            assert_eq!(path.due(), Some(start + TRIGGER_GAP));
+        }
         path.trigger(at(12));
-        assert_eq!(path.due(), Some(at(12)));
+        assert_eq!(path.due(), Some(start + TRIGGER_GAP), "not put off");
         path.note_ping(1, at(12));
         assert_eq!(path.due(), Some(at(12 + 25)));
     }

@@ -90,6 +90,27 @@ fn a_path_is_usable_half_a_round_trip_after_both_know() {
 }
 
 #[test]
+fn neighbours_have_a_confirmed_path_within_5_ms_whoever_learns_first() {
+    for later in 0..=2 {
+        let mut world = World::new(later);
+        let (left, right) = (world.home(Kind::Port), world.home(Kind::Port));
+        world.set_links(Link::of(Duration::from_micros(50)));
+        world.observe();
+        let candidates = [left, right].map(|member| world.candidates(member));
+        world.tell_of(left, right, &candidates[1]);
+        // The first ping comes to the peer's NAT before the peer has sent anything.
+        world.run_for(Duration::from_micros(400) * later as u32);
+        world.tell_of(right, left, &candidates[0]);
+        let known = world.lab.now();
+        world.run_for(ms(100));
+        for (member, peer) in [(left, right), (right, left)] {
+            let took = world.confirmed_at(member, peer).expect("a path").duration_since(known);
+            assert!(took <= ms(5), "member {member}, one learns {later} x 0.4 ms after the other: {took:?}");
+        }
+    }
+}
+
+#[test]
 fn the_first_ping_to_each_candidate_leaves_within_a_millisecond_of_the_one_before() {
     let mut world = World::new(1);
     let (left, right) = (world.home(Kind::Port), world.home(Kind::Port));
