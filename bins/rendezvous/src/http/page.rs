@@ -56,6 +56,18 @@ enum Notice {
     Refused { why: String },
 }
 
+/// What somebody sees who opens an invite link in a browser. Says nothing of whether there is such a channel.
+#[derive(Template)]
+#[template(path = "invite.html")]
+struct Invitation {
+    name: String,
+    command: String,
+}
+
+pub(super) fn invite(app: &App, asked: &Asked, name: &ChannelName) -> Result<Response<Answer>, Problem> {
+    html(&Invitation { name: name.to_string(), command: command(name, &server(app, asked)) })
+}
+
 pub(super) async fn show(app: &Arc<App>, asked: &Asked) -> Result<Response<Answer>, Problem> {
     render(app, asked, None).await
 }
@@ -138,6 +150,10 @@ async fn render(app: &App, asked: &Asked, notice: Option<Notice>) -> Result<Resp
         adhoc: app.server.adhoc,
         token: form::token(&app.form_key, asked.from, hour()),
     };
+    html(&page)
+}
+
+fn html(page: &impl Template) -> Result<Response<Answer>, Problem> {
     let html = page.render().map_err(|error| {
         tracing::error!(%error, "Could not make the page");
         Problem::unavailable("the page could not be made")
@@ -160,8 +176,12 @@ fn shown(listed: &Listed, server: &str) -> Shown {
         author: record.map(|record| record.author.clone()).unwrap_or_default(),
         count: count(info.members),
         members: members.iter().map(|member| member.name.clone()).collect(),
-        command: format!("scripts/voice-chat {} --server {server}", shell_quote(info.name.as_str())),
+        command: command(&info.name, server),
     }
+}
+
+fn command(channel: &ChannelName, server: &str) -> String {
+    format!("scripts/voice-chat {} --server {server}", shell_quote(channel.as_str()))
 }
 
 fn count(members: usize) -> String {

@@ -43,6 +43,7 @@ const ASSETS: [(&str, &str, &str); 4] = [
 #[derive(Debug)]
 enum Route {
     Page,
+    Invite(ChannelName),
     CreateForm,
     DeleteForm(ChannelName),
     Asset(&'static str, &'static str),
@@ -122,6 +123,7 @@ async fn dispatch(request: Request<Incoming>, from: SocketAddr, app: &Arc<App>) 
     }
     match route {
         Route::Page => page::show(app, &asked).await,
+        Route::Invite(name) => page::invite(app, &asked, &name),
         Route::CreateForm if asked.method == Method::POST => page::create(app, &asked, body).await,
         Route::CreateForm => page::show(app, &asked).await,
         Route::DeleteForm(name) => page::delete(app, &asked, name, body).await,
@@ -146,6 +148,7 @@ fn find(path: &str) -> Result<Route, Problem> {
     let segments: Vec<&str> = path.trim_start_matches('/').trim_end_matches('/').split('/').collect();
     Ok(match segments[..] {
         [""] => Route::Page,
+        ["c", name] => Route::Invite(channel(name)?),
         ["channels"] => Route::CreateForm,
         ["channels", name, "delete"] => Route::DeleteForm(channel(name)?),
         ["healthz"] => Route::Health,
@@ -251,6 +254,7 @@ mod tests {
     fn paths_lead_to_their_routes_with_or_without_a_last_slash() {
         for (path, expected) in [
             ("/", "Page"),
+            ("/c/a%20b", "Invite"),
             ("/channels", "CreateForm"),
             ("/api/channels/", "Channels"),
             ("/api/channel/a%20b", "Channel"),

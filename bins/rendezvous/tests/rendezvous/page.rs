@@ -57,6 +57,17 @@ fn a_refused_form_says_why_on_the_page() {
 }
 
 #[test]
+fn an_invite_link_that_is_opened_in_a_browser_says_how_to_join() {
+    let server = Server::start();
+    let page = server.get("/c/it's%20%3Cb%3E");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let shown = between(&page.body, "<code>scripts/voice-chat ", "</code>");
+    assert!(shown.contains(" --server test:") && shown.ends_with(" --invite-file invite.txt"), "{shown}");
+    assert!(!page.body.contains("<b>"), "names are text");
+    assert_eq!(server.get("/c/a%2Fb").status, 400);
+}
+
+#[test]
 fn who_is_there_is_on_the_page() {
     let server = Server::start();
     let (_alice, _) = Member::join(&server, 1, "lobby", "alice");
