@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use mio::{Interest, Poll, Token};
 
-use crate::socket::Udp;
+use crate::net::socket::Udp;
 
 const MAX_RECEIVED: usize = 2048;
 

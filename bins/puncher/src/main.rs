@@ -1,32 +1,20 @@
 //! puncher: opens a path to every member of a channel, and carries lanes for other programs.
+//!
+//! [`session`] puts the parts together and runs the one loop ([`driver`]), which stands between the sockets ([`net`]), the
+//! programs on this host ([`local`]) and the core (`crates/mesh`). [`member`] is what is kept on disk. [`classify`] and
+//! [`doctor`] ask and end.
 
-mod agents;
 mod args;
-mod child;
 mod classify;
-mod client;
-mod detour;
 mod doctor;
 mod drive;
 mod driver;
 mod events;
-mod gateway;
-mod held;
-mod locals;
+mod local;
 mod member;
-mod pins;
-mod pipe;
-mod portmap;
-mod remembered;
-mod reports;
-mod router;
+mod net;
 mod session;
 mod show;
-mod socket;
-mod sockets;
-mod tickets;
-mod tunnel;
-mod watch;
 
 use std::process::ExitCode;
 

@@ -16,19 +16,20 @@ use wire::{
 };
 
 use crate::{
-    agents::Agents,
     args::{Dial, Join, Listen, Member, PipeLane, Switch},
-    child::{Program, Signals},
     classify,
     driver::{Driver, Ending, Parts},
     events::{Events, Line, key_text},
-    member::{self, KnownServer, SecretSource},
-    pins::Pins,
-    pipe,
-    remembered::Remembered,
-    router::Router,
-    socket::{self, Udp},
-    tickets::Tickets,
+    local::{
+        agents::Agents,
+        child::{Program, Signals},
+        pipe,
+    },
+    member::{self, KnownServer, SecretSource, pins::Pins, remembered::Remembered, tickets::Tickets},
+    net::{
+        router::Router,
+        socket::{self, Udp},
+    },
 };
 
 /// Where nobody is asked.

@@ -9,7 +9,7 @@ use nat::{Classifier, Config, Event, NatFacts, Sample};
 
 use crate::{
     drive::{Core, Unsent, drive},
-    socket::{self, Udp},
+    net::socket::{self, Udp},
 };
 
 /// The classifier gives up by itself long before.

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use edge::Exit;
 
 use super::Check;
-use crate::socket::{self, RECEIVE_BUFFER, Udp};
+use crate::net::socket::{self, RECEIVE_BUFFER, Udp};
 
 /// Local programs find their puncher at a socket in a directory that is closed to others.
 pub(super) fn sockets() -> Check {

@@ -16,7 +16,7 @@ use crate::{
     classify::Found,
     drive::{Core, drive},
     events::millis,
-    socket::Udp,
+    net::socket::Udp,
 };
 
 /// A session that is not there by then does not come.

@@ -13,7 +13,7 @@ use mio::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::gateway;
+use crate::net::gateway;
 
 /// Routers announce to all hosts that they have started.
 const ALL_HOSTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);

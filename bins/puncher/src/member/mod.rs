@@ -1,5 +1,9 @@
 //! What a member is made of: its key and name, the rendezvous it trusts, the channel's secret.
 
+pub(crate) mod pins;
+pub(crate) mod remembered;
+pub(crate) mod tickets;
+
 use std::{fmt, io::IsTerminal, net::SocketAddr, path::Path};
 
 use anyhow::{Context, anyhow};

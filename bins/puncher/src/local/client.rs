@@ -13,7 +13,7 @@ use wire::{
     peer::Lane,
 };
 
-use crate::socket::interest;
+use crate::net::socket::interest;
 
 /// Voice that a program has not read is dropped, oldest first, beyond this many records (2 s of one speaker).
 const MAX_VOICE_WAITING: usize = 200;

@@ -19,8 +19,8 @@ use wire::{
 };
 
 use crate::{
-    client::{Client, Gone},
-    socket::interest,
+    local::client::{Client, Gone},
+    net::socket::interest,
 };
 
 /// Programs that may be connected at once.

@@ -79,7 +79,7 @@ impl Driver {
 
     /// Where this member may be reached, besides what the rendezvous observes: the mapped address is the surest.
     pub(crate) fn own_candidates(&self) -> Vec<Candidate> {
-        let mapped = self.parts.router.as_ref().and_then(crate::router::Router::mapped);
+        let mapped = self.parts.router.as_ref().and_then(crate::net::router::Router::mapped);
         let mapped = mapped.map(|addr| Candidate { addr: addr.into(), kind: CandidateKind::Mapped });
         mapped.into_iter().chain(self.interfaces.iter().copied()).take(MAX_CANDIDATES).collect()
     }

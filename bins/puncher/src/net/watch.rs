@@ -6,7 +6,7 @@ use mio::{Registry, Token};
 
 use crate::{
     driver::{Driver, INTERFACE_POLL},
-    socket,
+    net::socket,
 };
 
 /// The two clocks may drift apart this much before that means that one of them stood still, or was set.

@@ -16,7 +16,7 @@ use crate::{
     classify::NatReport,
     driver::Driver,
     events::{Line, key_text, kind_name, millis},
-    held::Text,
+    local::held::Text,
 };
 
 impl Driver {

@@ -1,5 +1,10 @@
 //! The one loop: wait, feed one thing to the mesh, drain it.
 
+mod detour;
+mod locals;
+mod portmap;
+mod reports;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -13,19 +18,20 @@ use mio::{Poll, Token};
 use wire::{MessageId, agent::FromPuncher, signal::Candidate};
 
 use crate::{
-    agents::Agents,
-    child::{Program, Signals},
     events::{Events, Line},
-    held::Held,
-    member::KnownServer,
-    pins::Pins,
-    remembered::Remembered,
-    router::Router,
-    socket::{self, Udp},
-    sockets::Sockets,
-    tickets::Tickets,
-    tunnel::Tunnel,
-    watch::Watch,
+    local::{
+        agents::Agents,
+        child::{Program, Signals},
+        held::Held,
+    },
+    member::{KnownServer, pins::Pins, remembered::Remembered, tickets::Tickets},
+    net::{
+        router::Router,
+        socket::{self, Udp},
+        sockets::Sockets,
+        tunnel::Tunnel,
+        watch::Watch,
+    },
 };
 
 const UDP: Token = Token(0);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     driver::Driver,
-    tunnel::{Progress, Tunnel},
+    net::tunnel::{Progress, Tunnel},
 };
 
 impl Driver {
