@@ -153,6 +153,9 @@ impl Mesh {
                 self.send(tag, spare, payload.clone(), None);
             }
             self.send(tag, route.way, payload.clone(), None);
+        } else if let Some(spare) = self.paths.spare(tag) {
+            // What the selected address may get without an answer is used up.
+            self.send(tag, spare, payload.clone(), None);
         }
         if route.is_none_or(|route| !route.way.is_direct()) {
             self.try_directly(tag, payload, now);

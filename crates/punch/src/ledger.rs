@@ -8,6 +8,11 @@ use wire::PeerTag;
 
 /// Packets that an address gets which never answers, whoever named it and however often: nobody can aim more at a victim.
 pub(crate) const LIMIT: u32 = 40;
+/// The last ones of them are for answers to authentic checks from there. Without them, an address that was written to in
+/// vain for a while, because a cable was out or a router forgot, would stay silent when its owner is back.
+const ANSWERS: u32 = 10;
+/// No more of them are traffic: a path that carries so much and is not confirmed is not worth the checks that may yet find it.
+const TRAFFIC: u32 = 10;
 /// After this time an address is taken for another one.
 const FORGET: Duration = Duration::from_secs(3600);
 /// Addresses in the book that one peer brought up.
@@ -27,19 +32,45 @@ struct Account {
     peer: PeerTag,
     since: Instant,
     sent: u32,
+    traffic: u32,
+}
+
+impl Account {
+    fn new(peer: PeerTag, since: Instant) -> Self {
+        Self { peer, since, sent: 0, traffic: 0 }
+    }
 }
 
 impl Ledger {
+    /// Whether the address may get a packet that nothing from there has asked for.
     pub(crate) fn allows(&self, addr: SocketAddr, peer: PeerTag, now: Instant) -> bool {
+        self.has_room(addr, LIMIT - ANSWERS, peer, now)
+    }
+
+    /// Whether the address may get a packet because an authentic check has just come from there.
+    pub(crate) fn allows_answer(&self, addr: SocketAddr, peer: PeerTag, now: Instant) -> bool {
+        self.has_room(addr, LIMIT, peer, now)
+    }
+
+    fn has_room(&self, addr: SocketAddr, limit: u32, peer: PeerTag, now: Instant) -> bool {
         match self.accounts.get(&addr) {
-            Some(account) => account.sent < LIMIT || now.duration_since(account.since) >= FORGET,
+            Some(account) => account.sent < limit || now.duration_since(account.since) >= FORGET,
             None => self.accounts.values().filter(|account| account.peer == peer).count() < PER_PEER,
         }
     }
 
-    /// Whether the address has had its share.
-    pub(crate) fn is_spent(&self, addr: SocketAddr) -> bool {
-        self.accounts.get(&addr).is_some_and(|account| account.sent >= LIMIT)
+    /// Whether the address may get traffic.
+    pub(crate) fn allows_traffic(&self, addr: SocketAddr) -> bool {
+        let account = self.accounts.get(&addr);
+        account.is_none_or(|account| account.traffic < TRAFFIC && account.sent < LIMIT - ANSWERS)
+    }
+
+    /// Counts a packet of traffic to an address that is not known to be a member's.
+    pub(crate) fn charge_traffic(&mut self, addr: SocketAddr, peer: PeerTag, now: Instant) {
+        self.charge(addr, peer, now);
+        if let Some(account) = self.accounts.get_mut(&addr) {
+            account.traffic += 1;
+        }
     }
 
     /// Counts a packet to an address that is not known to be a member's.
@@ -47,9 +78,9 @@ impl Ledger {
         if self.accounts.len() >= TOTAL && !self.accounts.contains_key(&addr) {
             self.make_room(now);
         }
-        let account = self.accounts.entry(addr).or_insert(Account { peer, since: now, sent: 0 });
+        let account = self.accounts.entry(addr).or_insert(Account::new(peer, now));
         if now.duration_since(account.since) >= FORGET {
-            *account = Account { peer, since: now, sent: 0 };
+            *account = Account::new(peer, now);
         }
         account.sent += 1;
     }
@@ -92,13 +123,36 @@ mod tests {
     #[test]
     fn a_silent_address_gets_its_share_once_whoever_asks() {
         let (mut ledger, now) = (Ledger::default(), netsim::epoch());
-        for _ in 0..LIMIT {
-            assert!(ledger.allows(addr(1), PEER, now));
+        for _ in 0..LIMIT - ANSWERS {
+            assert!(ledger.allows(addr(1), PEER, now) && ledger.allows_traffic(addr(1)));
             ledger.charge(addr(1), PEER, now);
         }
-        assert!(!ledger.allows(addr(1), PEER, now));
+        assert!(!ledger.allows(addr(1), PEER, now) && !ledger.allows_traffic(addr(1)));
         assert!(!ledger.allows(addr(1), OTHER, now + FORGET / 2));
         assert!(ledger.allows(addr(1), OTHER, now + FORGET));
+    }
+
+    #[test]
+    fn the_last_of_40_packets_are_kept_for_answers() {
+        let (mut ledger, now) = (Ledger::default(), netsim::epoch());
+        (0..LIMIT - ANSWERS).for_each(|_| ledger.charge(addr(1), PEER, now));
+        for _ in 0..ANSWERS {
+            assert!(ledger.allows_answer(addr(1), PEER, now) && !ledger.allows(addr(1), PEER, now));
+            ledger.charge(addr(1), PEER, now);
+        }
+        assert!(!ledger.allows_answer(addr(1), PEER, now) && !ledger.allows_answer(addr(1), OTHER, now));
+        assert!(ledger.allows_answer(addr(1), PEER, now + FORGET));
+    }
+
+    #[test]
+    fn traffic_leaves_enough_for_checks() {
+        let (mut ledger, now) = (Ledger::default(), netsim::epoch());
+        for _ in 0..TRAFFIC {
+            assert!(ledger.allows_traffic(addr(1)));
+            ledger.charge_traffic(addr(1), PEER, now);
+        }
+        assert!(!ledger.allows_traffic(addr(1)) && ledger.allows_traffic(addr(2)));
+        assert!(ledger.allows(addr(1), PEER, now));
     }
 
     #[test]

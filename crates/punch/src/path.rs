@@ -40,6 +40,8 @@ pub(crate) struct Path {
     plan: &'static [Duration],
     step: usize,
     due: Option<Instant>,
+    /// Whether the next ping is due because a check came from there.
+    pub(crate) is_answer: bool,
     pings: VecDeque<(u32, Instant)>,
 }
 
@@ -83,6 +85,7 @@ impl Path {
             plan: &[],
             step: 0,
             due: None,
+            is_answer: false,
             pings: VecDeque::new(),
         }
     }
@@ -126,6 +129,12 @@ impl Path {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
+    /// The same because a ping of the peer came from there.
+    pub(crate) fn trigger_answer(&mut self, now: Instant) {
+        self.trigger(now);
+        self.is_answer = self.due.is_some_and(|due| due <= now);
+    }
+
     /// When the plan or a trigger wants the next ping.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
@@ -144,6 +153,7 @@ impl Path {
         self.step += 1;
         let gap = self.plan.get(self.step).zip(self.plan.get(self.step - 1)).map(|(next, last)| *next - *last);
         self.due = gap.map(|gap| now + gap);
+        self.is_answer = false;
         self.last_ping = Some(now);
         self.last_sent = Some(now);
         self.unheard.get_or_insert(now);

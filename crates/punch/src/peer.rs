@@ -193,7 +193,7 @@ impl Peer {
             path.state = State::Usable;
         }
         if path.is_direct() && searching || path.state != State::Confirmed {
-            path.trigger(now);
+            path.trigger_answer(now);
         }
         let is_usable = path.state == State::Usable;
         if is_usable && self.selected.is_none_or(|way| from.is_direct() && !way.is_direct()) {
@@ -213,7 +213,7 @@ impl Peer {
     fn answer(&mut self, to: Way, txid: u32, now: Instant, shared: &mut Shared) {
         let Some(path) = self.paths.iter_mut().find(|path| path.way == to) else { return };
         let unproved = to.addr().filter(|_| path.state != State::Confirmed);
-        if !self.pongs.is_ready(now) || unproved.is_some_and(|addr| !shared.ledger.allows(addr, self.tag, now)) {
+        if !self.pongs.is_ready(now) || unproved.is_some_and(|addr| !shared.ledger.allows_answer(addr, self.tag, now)) {
             return;
         }
         if let Some(addr) = unproved {
@@ -322,7 +322,7 @@ impl Peer {
         let Some(path) = self.path_mut(way) else { return };
         path.last_sent = Some(now);
         if let Some(addr) = way.addr().filter(|_| path.state != State::Confirmed) {
-            shared.ledger.charge(addr, tag, now);
+            shared.ledger.charge_traffic(addr, tag, now);
         }
         if chosen {
             self.traffic = Some(now);
@@ -333,14 +333,14 @@ impl Peer {
     /// Where to send, as long as that is allowed.
     pub(crate) fn route(&self, shared: &Shared) -> Option<Way> {
         let path = self.selected_path()?;
-        let is_spent = || path.way.addr().is_some_and(|addr| shared.ledger.is_spent(addr));
-        (path.state == State::Confirmed || !is_spent()).then_some(path.way)
+        let is_allowed = || path.way.addr().is_none_or(|addr| shared.ledger.allows_traffic(addr));
+        (path.state == State::Confirmed || is_allowed()).then_some(path.way)
     }
 
     /// The address that most probably works.
     pub(crate) fn best_guess(&self, shared: &Shared) -> Option<Way> {
-        let untold = |path: &&Path| path.way.addr().is_some_and(|addr| !shared.ledger.is_spent(addr));
-        self.paths.iter().filter(untold).min_by_key(|path| path.rank).map(|path| path.way)
+        let is_allowed = |path: &&Path| path.way.addr().is_some_and(|addr| shared.ledger.allows_traffic(addr));
+        self.paths.iter().filter(is_allowed).min_by_key(|path| path.rank).map(|path| path.way)
     }
 
     pub(crate) fn selected_path(&self) -> Option<&Path> {

@@ -232,7 +232,11 @@ impl Peer {
         let tag = self.tag;
         let Some(path) = self.paths.iter_mut().find(|path| path.way == way) else { return false };
         if let Some(addr) = way.addr().filter(|_| path.state != State::Confirmed) {
-            if !shared.ledger.allows(addr, tag, now) {
+            let may_send = match path.is_answer {
+                true => shared.ledger.allows_answer(addr, tag, now),
+                false => shared.ledger.allows(addr, tag, now),
+            };
+            if !may_send {
                 tracing::debug!(peer = %tag, %addr, "An address that never answered gets no more checks");
                 path.stop();
                 return false;

@@ -144,6 +144,27 @@ fn a_member_that_sends_in_the_name_of_a_victim_gets_it_40_packets_voice_included
     assert_eq!(puppet.route(), None);
 }
 
+#[test]
+fn an_address_that_was_written_to_in_vain_is_answered_when_its_owner_is_back() {
+    let mut puppet = Puppet::at(&[addr(HOME)]);
+    puppet.run(ms(10), &[]);
+    puppet.ping_from(addr(HOME));
+    for _ in 0..60 {
+        puppet.run(ms(20), &[]);
+        if puppet.route().is_some() {
+            puppet.note_sent();
+        }
+    }
+    assert_eq!(puppet.route(), None, "traffic has had its share");
+    puppet.run(Duration::from_secs(300), &[]);
+    assert_eq!(puppet.run(Duration::from_secs(300), &[]), [], "and so have checks");
+
+    puppet.ping_from(addr(HOME));
+    puppet.run(ms(100), &[(addr(HOME), RTT)]);
+
+    assert_eq!(puppet.route(), Some(addr(HOME)));
+}
+
 fn packets_to_victim(puppet: &mut Puppet, time: Duration) -> usize {
     puppet.run(time, &[]).iter().filter(|(_, to)| *to == addr(VICTIM)).count()
 }
