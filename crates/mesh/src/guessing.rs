@@ -22,13 +22,15 @@ use wire::{
 };
 
 use self::{history::History, scout::Scout};
-use crate::{Mesh, Relaying, signalling::State};
+use crate::{Mesh, Relaying, peer::Peer, signalling::State};
 
 /// How long plain means are given where they should do.
 const PLAIN: Duration = Duration::from_secs(1);
 /// The same where a router is spoilt by what comes too early: if it was, nothing but a fresh socket helps.
 const PLAIN_IF_SPOILT: Duration = Duration::from_millis(300);
-/// After fresh sockets have not helped, a real guess may follow at once.
+/// The same where a router may have another port for each address though it seems to have one for all: then they are vain.
+const PLAIN_IF_DECEIVED: Duration = Duration::from_millis(600);
+/// After fresh sockets have not helped, others, or a real guess, may follow at once.
 const AFTER_RESTART: Duration = Duration::from_secs(1);
 /// How long the other side may take to answer an offer: it may have to let the rendezvous look at a socket.
 const ANSWER: Duration = Duration::from_secs(4);
@@ -144,7 +146,7 @@ impl Mesh {
             return None;
         }
         let (ours, theirs) = (self.nat()?, peer.nat.as_ref()?);
-        let is_doubted = self.guessing.history.has_failed(&peer.key);
+        let is_doubted = self.is_doubted(peer);
         let (at, mut pair) = (seen_by_v4(&peer.observed)?, pair(ours, theirs, is_doubted));
         pair.their_port = at.port();
         pair.part()?;
@@ -152,6 +154,7 @@ impl Mesh {
         let wait = match are_plain_means_vain(ours, theirs, &pair) {
             true => Duration::ZERO,
             false if is_spoilt => PLAIN_IF_SPOILT,
+            false if may_deceive(ours) || may_deceive(theirs) => PLAIN_IF_DECEIVED,
             false => PLAIN,
         };
         let due = relayed_since + wait;
@@ -170,10 +173,17 @@ impl Mesh {
         }
     }
 
+    /// Whether what was seen of the routers is taken for a deception, if it may be one: plain means have failed, and no router
+    /// was spoilt that a fresh socket may help.
+    fn is_doubted(&self, peer: &Peer) -> bool {
+        let is_spoilt = |facts: Option<&NatFacts>| facts.is_some_and(|facts| facts.poisoned == Some(true));
+        self.guessing.history.has_failed(&peer.key) || !is_spoilt(self.nat()) && !is_spoilt(peer.nat.as_ref())
+    }
+
     fn prepare_guess(&mut self, tag: PeerTag, now: Instant) {
         let (Some(peer), Some(ours)) = (self.peers.get(&tag), self.nat()) else { return };
         let (Some(theirs), Some(at)) = (&peer.nat, seen_by_v4(&peer.observed)) else { return };
-        let is_doubted = self.guessing.history.has_failed(&peer.key);
+        let is_doubted = self.is_doubted(peer);
         let room_at = self.paths.guess_room_at(&pair(ours, theirs, is_doubted), now);
         if room_at > now {
             return self.guessing.history.postpone(peer.key, room_at);
@@ -201,7 +211,7 @@ impl Mesh {
     /// Our own part is ready: the other side is to know.
     fn scouted(&mut self, port: Option<u16>, now: Instant) {
         let peer = self.guessing.current.as_ref().and_then(|current| self.peers.get(&current.tag));
-        let is_doubted = peer.is_some_and(|peer| self.guessing.history.has_failed(&peer.key));
+        let is_doubted = peer.is_some_and(|peer| self.is_doubted(peer));
         let ours = self.nat().map(|facts| router(facts, is_doubted));
         let Some(ours) = ours else { return self.give_up_guess(now) };
         let Some(current) = &mut self.guessing.current else { return };
@@ -233,7 +243,8 @@ impl Mesh {
         current.stage = Stage::Running;
         let (tag, at, number, pair) = (current.tag, current.at, current.number, current.pair);
         let seed = u64::from_le_bytes(self.seeded(number, "ports")[..8].try_into().unwrap_or_default());
-        let plan = pair.and_then(|pair| pair.plan(seed));
+        let attempt = self.peers.get(&tag).map_or(0, |peer| self.guessing.history.in_a_row(&peer.key));
+        let plan = pair.and_then(|pair| pair.plan(attempt, seed));
         let begun = plan.map(|plan| self.paths.begin_guess(tag, at, plan, now));
         if !matches!(begun, Some(Ok(()))) {
             tracing::debug!(%tag, ?begun, "no guess is possible");
@@ -290,7 +301,7 @@ impl Mesh {
         }
         let at = seen_by_v4(&peer.observed).ok_or(Refusal::Hopeless)?;
         // Nothing is known yet of our own router: soon it will be.
-        let is_doubted = self.guessing.history.has_failed(&peer.key);
+        let is_doubted = self.is_doubted(peer);
         let ours = self.nat().map(|facts| router(facts, is_doubted)).ok_or(Refusal::Busy)?;
         let pair = Pair { ours, theirs, their_port: at.port(), rtt, leads: false };
         pair.part().ok_or(Refusal::Hopeless)?;
@@ -339,7 +350,7 @@ impl Mesh {
         let is_first = !self.guessing.history.has_failed(&peer.key);
         let may_be_otherwise = is_first && (deceives(self.nat()) || deceives(peer.nat.as_ref()));
         let again = match current.pair.filter(|_| !met) {
-            Some(pair) if may_be_otherwise && pair.part() == Some(Part::Restart) => Some(AFTER_RESTART),
+            Some(pair) if pair.part() == Some(Part::Restart) => Some(AFTER_RESTART),
             Some(pair) if may_be_otherwise || pair.is_worth_another() => Some(history::PAUSE),
             _ => None,
         };

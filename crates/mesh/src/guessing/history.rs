@@ -7,7 +7,7 @@ use wire::{IdentityKey, guess::Refusal};
 
 /// A peer gets one guess in so long: it costs two routers some hundred entries each.
 const PERIOD: Duration = Duration::from_secs(600);
-/// Two routers that give few ports each are worth so many guesses in a row.
+/// Two routers that give few ports each, or may be spoilt by what comes too early, are worth so many guesses in a row.
 const IN_A_ROW: u8 = 3;
 /// By then routers have forgotten the guess before.
 pub(super) const PAUSE: Duration = Duration::from_secs(35);
@@ -47,9 +47,14 @@ impl History {
         self.entries.iter().any(|entry| entry.key == *key && entry.has_failed)
     }
 
+    /// How many guesses have failed in a row with a peer that gets another one soon.
+    pub(super) fn in_a_row(&self, key: &IdentityKey) -> u8 {
+        self.entries.iter().find(|entry| entry.key == *key).map_or(0, |entry| entry.in_a_row)
+    }
+
     /// There was a guess. If another one is worth it, it may come after `again`.
     pub(super) fn note(&mut self, key: IdentityKey, met: bool, again: Option<Duration>, now: Instant) {
-        let row = self.entries.iter().find(|entry| entry.key == key).map_or(0, |entry| entry.in_a_row) + 1;
+        let row = self.in_a_row(&key) + 1;
         match again.filter(|_| row < IN_A_ROW) {
             Some(again) => self.set(key, row, now + again),
             None => self.set(key, 0, now + PERIOD),
@@ -61,13 +66,13 @@ impl History {
 
     /// There have been too many guesses with others.
     pub(super) fn postpone(&mut self, key: IdentityKey, until: Instant) {
-        let row = self.entries.iter().find(|entry| entry.key == key).map_or(0, |entry| entry.in_a_row);
+        let row = self.in_a_row(&key);
         self.set(key, row, until);
     }
 
     /// The peer did not want to.
     pub(super) fn refused(&mut self, key: IdentityKey, why: Refusal, now: Instant) {
-        let row = self.entries.iter().find(|entry| entry.key == key).map_or(0, |entry| entry.in_a_row);
+        let row = self.in_a_row(&key);
         let wait = match why {
             Refusal::Busy => BUSY,
             Refusal::TooSoon => PAUSE,

@@ -99,10 +99,6 @@ fn times_of(kinds: [Kind; 2], limit: Duration, pair: impl Fn(u64, [Kind; 2]) -> 
     times
 }
 
-fn both_ways(a: Kind, b: Kind, limit: Duration) -> [usize; 2] {
-    [[a, b], [b, a]].map(|kinds| times(kinds, limit).len())
-}
-
 #[test]
 fn a_sequence_is_foreseen_without_a_guess() {
     for kinds in [[Kind::SymmetricSequential, Kind::Port], [Kind::Port, Kind::SymmetricSequential]] {
@@ -116,8 +112,7 @@ fn a_sequence_is_foreseen_without_a_guess() {
 fn random_ports_are_met_within_5_s() {
     for kinds in [[Kind::Symmetric, Kind::Port], [Kind::Port, Kind::Symmetric], [Kind::LinuxOpen, Kind::Symmetric]] {
         let times = times(kinds, ms(5000));
-        let in_time = times.iter().filter(|time| **time <= ms(5000)).count() as u64;
-        assert!(in_time * 100 >= SEEDS * 95, "{kinds:?}: {times:?}");
+        assert!(in_5_s(&times) * 100 >= SEEDS * 95, "{kinds:?}: {times:?}");
     }
 }
 
@@ -125,9 +120,41 @@ fn random_ports_are_met_within_5_s() {
 fn blocks_and_sequences_meet_whatever_is_in_front_of_the_other() {
     let foreseeable = [Kind::SymmetricSequential, Kind::SymmetricBlock];
     for a in foreseeable {
-        for b in [Kind::Port, Kind::LinuxOpen, Kind::SymmetricSequential, Kind::SymmetricBlock] {
-            assert_eq!(both_ways(a, b, Duration::from_secs(120)), [SEEDS as usize; 2], "{a} and {b}");
+        for b in [Kind::Port, Kind::LinuxOpen, Kind::SymmetricAddr, Kind::SymmetricSequential, Kind::SymmetricBlock] {
+            // A router that has 512 ports in all can't try enough of those of one that has them all.
+            let percent = if [a, b] == [Kind::SymmetricBlock, Kind::SymmetricAddr] { 75 } else { 95 };
+            for kinds in [[a, b], [b, a]] {
+                let times = times(kinds, ms(120_000));
+                assert!(percent == 75 || times.len() as u64 == SEEDS, "{kinds:?}: {}", times.len());
+                assert!(in_5_s(&times) * 100 >= SEEDS * percent, "{kinds:?}: {times:?}");
+            }
         }
+    }
+}
+
+fn in_5_s(times: &[Duration]) -> u64 {
+    times.iter().filter(|time| **time <= ms(5000)).count() as u64
+}
+
+/// The same as [`slow_pair`] or [`pair`], but no packet that is meant to end on its way does.
+fn near(pair: impl Fn(u64, [Kind; 2]) -> World) -> impl Fn(u64, [Kind; 2]) -> World {
+    move |seed, kinds| {
+        let mut world = pair(seed, kinds);
+        world.lab.net.set_core_hops(0);
+        world
+    }
+}
+
+#[test]
+fn a_router_is_not_spoilt_though_the_two_are_so_near_that_short_lived_packets_arrive() {
+    for a in [Kind::SymmetricSequential, Kind::SymmetricBlock] {
+        for kinds in [[a, Kind::LinuxOpen], [Kind::LinuxOpen, a]] {
+            let times = times_of(kinds, ms(5000), near(pair));
+            assert_eq!(times.len() as u64, SEEDS, "{kinds:?}");
+        }
+    }
+    for other in [Kind::Port, Kind::PortRandom] {
+        assert_eq!(times_of([other, Kind::LinuxOpen], ms(10_000), near(slow_pair)).len() as u64, SEEDS, "{other}");
     }
 }
 
@@ -141,10 +168,11 @@ fn a_spoilt_router_is_met_from_fresh_sockets() {
 }
 
 #[test]
-fn a_router_that_seemed_to_have_one_port_for_all_is_doubted_after_a_failure() {
-    for (other, limit) in [(Kind::Port, ms(10_000)), (Kind::Symmetric, ms(60_000))] {
-        for met in both_ways(Kind::SymmetricAddr, other, limit) {
-            assert!(met as u64 * 100 >= SEEDS * 90, "{other}: {met}");
+fn a_router_that_seems_to_have_one_port_for_all_is_doubted_as_soon_as_plain_means_have_failed() {
+    for other in [Kind::Port, Kind::Symmetric, Kind::SymmetricSequential] {
+        for kinds in [[Kind::SymmetricAddr, other], [other, Kind::SymmetricAddr]] {
+            let times = times(kinds, ms(60_000));
+            assert!(in_5_s(&times) * 100 >= SEEDS * 95, "{kinds:?}: {times:?}");
         }
     }
 }

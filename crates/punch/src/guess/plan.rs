@@ -5,7 +5,8 @@
 //! | both keep one port for all | a fresh socket, first packet short-lived | the same |
 //! | one chooses a port for each destination | opens sockets towards the known port | probes where those may have been put |
 //! | both do, but one lets any port of an address in | that one opens sockets | probes |
-//! | both do, in sequence or in small blocks | opens sockets, all towards a few likely ports | the same |
+//! | both do, in sequence | opens sockets, all towards a likely port | the same |
+//! | both do, in small blocks | opens sockets, all towards a few ports | takes all of its ports, towards one of the first side's |
 //! | both do, and one of them anywhere | nothing | nothing |
 
 use std::time::Duration;
@@ -31,8 +32,9 @@ const OPENER_GAP: Duration = Duration::from_millis(2);
 const OPENER_TTL: u8 = 5;
 /// Sockets of a sequence towards one port, and which of them it is to be: half of them may be taken by others.
 const SEQUENCE: u16 = 40;
-/// Sockets towards a known port if the own router chooses in sequence: one, and some for the packets that are lost.
-const FEW: u16 = 4;
+/// Sockets towards a known port if the own router chooses in sequence: one, and some for the packets that are lost; and as many
+/// again that wait until the other side has probed.
+const FEW: u16 = 8;
 /// More pairs of ports than this are not met by [`MAX_PROBES`] packets of either side.
 const MAX_PAIRS: u32 = 512 * 512;
 /// When a fresh socket pings, after its first packet; dense, as every volley is.
@@ -74,6 +76,16 @@ pub(crate) struct Volley {
     pub(crate) ports: Vec<u16>,
     pub(crate) ttl: Option<u8>,
     pub(crate) gap: Duration,
+    /// From so many of the sockets, the first ones; from all if there are fewer.
+    pub(crate) from: u16,
+    /// Whether the sockets on which nothing was heard are closed before, and others opened: a router gives those other ports.
+    pub(crate) is_fresh: bool,
+}
+
+impl Volley {
+    fn new(after: Duration, ports: Vec<u16>) -> Self {
+        Self { after, ports, ttl: None, gap: GAP, from: MAX_SOCKETS, is_fresh: false }
+    }
 }
 
 /// What one side has to do.
@@ -125,7 +137,7 @@ impl Pair {
             None | Some(Part::Restart) => FRESH.len() + 1,
             Some(Part::Open) => 4 * usize::from(self.open_sockets()),
             Some(Part::Probe) if is_sequential(&self.theirs) => 128,
-            Some(Part::Meet) if is_sequential(&self.ours) => 3 * 4 * usize::from(SEQUENCE),
+            Some(Part::Meet) if is_sequential(&self.ours) => 4 * 2 * usize::from(SEQUENCE),
             Some(Part::Probe | Part::Meet) => MAX_PROBES,
         }
     }
@@ -138,11 +150,12 @@ impl Pair {
         }
     }
 
-    /// What we do; `None` if no guess would meet. Everything left to chance follows from the seed.
-    pub fn plan(&self, seed: u64) -> Option<Plan> {
+    /// What we do; `None` if no guess would meet. `attempt` counts the guesses that have failed just before. Everything left to
+    /// chance follows from the seed.
+    pub fn plan(&self, attempt: u8, seed: u64) -> Option<Plan> {
         let mut rng = Rng::new(seed);
         let plan = match self.part()? {
-            Part::Restart => self.restart()?,
+            Part::Restart => self.restart(attempt)?,
             Part::Open => self.open(),
             Part::Probe => self.probe(&mut rng),
             Part::Meet => self.meet(&mut rng),
@@ -151,37 +164,55 @@ impl Pair {
     }
 
     /// A router that was spoilt by what came too early must not be spoilt again: its own side sends first, and the other side
-    /// waits. If that may be true of both, the first packets are short-lived.
-    fn restart(&self) -> Option<Plan> {
+    /// waits. If that may be true of both, the first packets are short-lived, and leave at the same time, so that those of two that
+    /// are near each other meet between the routers. If that has failed, each side goes first once.
+    fn restart(&self, attempt: u8) -> Option<Plan> {
         let port = vec![self.theirs.port?];
-        let spoilt = |router: &Router| router.poisoned == Some(true);
-        let waits = spoilt(&self.theirs) && !spoilt(&self.ours);
-        let is_safe = spoilt(&self.ours) && !spoilt(&self.theirs);
-        let volley = |after, ttl| Volley { after, ports: port.clone(), ttl, gap: GAP };
-        let mut volleys = Vec::new();
-        if !waits {
-            volleys.push(volley(Duration::ZERO, (!is_safe).then_some(OPENER_TTL)));
-        }
-        // The other side begins half a round trip earlier or later.
+        let is_spoilt = |router: &Router| router.poisoned == Some(true);
+        let goes_first = match (is_spoilt(&self.ours), is_spoilt(&self.theirs)) {
+            (true, false) => Some(true),
+            (false, true) => Some(false),
+            _ if attempt > 0 => Some((attempt % 2 == 1) != self.leads),
+            _ => None,
+        };
+        // The leader begins when it hears that the other side has.
+        let begin = if self.leads { Duration::ZERO } else { self.rtt / 2 };
+        let volley = |after, ttl| Volley { ttl, ..Volley::new(begin + after, port.clone()) };
+        let opener = match goes_first {
+            Some(true) => Some(volley(Duration::ZERO, None)),
+            Some(false) => None,
+            None => Some(volley(Duration::ZERO, Some(OPENER_TTL))),
+        };
         let start = self.rtt + Duration::from_millis(20);
-        volleys.extend(FRESH.map(|at| volley(start + Duration::from_millis(at), None)));
-        Some(Plan { sockets: 1, volleys, patience: start + Duration::from_millis(FRESH[8]) + self.rtt + GRACE })
+        let volleys = opener.into_iter().chain(FRESH.map(|at| volley(start + Duration::from_millis(at), None)));
+        let patience = begin + start + Duration::from_millis(FRESH[8]) + self.rtt + GRACE;
+        Some(Plan { sockets: 1, volleys: volleys.collect(), patience })
     }
 
-    /// Short-lived packets open our router and leave theirs alone; packets that arrive follow once they can't spoil anything.
+    /// Short-lived packets open our router and leave theirs alone; packets that arrive follow once they can't spoil anything. If the
+    /// two are so near each other that short-lived ones may arrive, too, some sockets send none.
     fn open(&self) -> Plan {
         let sockets = self.open_sockets();
-        let volley = |after, ttl| Volley { after, ports: vec![self.their_port], ttl, gap: OPENER_GAP };
+        let early = match self.theirs.poisoned {
+            Some(true) => 0,
+            Some(false) => sockets,
+            None if span(&self.ours).is_some() => sockets / 2,
+            None => sockets / 4 * 3,
+        };
+        let volley = |after| Volley { gap: OPENER_GAP, ..Volley::new(after, vec![self.their_port]) };
         let time_of = |probes: u32| self.rtt + GAP * probes + Duration::from_millis(100);
         let likely = span(&self.ours).map_or(MAX_PROBES as u32, |span| span.min(MAX_PROBES as u32));
         let all = if is_sequential(&self.ours) { likely } else { MAX_PROBES as u32 };
-        let mut volleys = vec![volley(Duration::ZERO, Some(OPENER_TTL))];
-        if self.theirs.poisoned == Some(false) {
-            volleys.push(volley(time_of(0), None));
+        let mut volleys = Vec::new();
+        if early > 0 {
+            volleys.push(Volley { ttl: Some(OPENER_TTL), from: early, ..volley(Duration::ZERO) });
         }
-        volleys.push(volley(time_of(likely), None));
+        if self.theirs.poisoned == Some(false) {
+            volleys.push(volley(time_of(0)));
+        }
+        volleys.push(volley(time_of(likely)));
         if all > likely && self.theirs.poisoned != Some(true) {
-            volleys.push(volley(time_of(all), None));
+            volleys.push(volley(time_of(all)));
         }
         let patience = time_of(all) + OPENER_GAP * u32::from(sockets) + self.rtt + GRACE;
         Plan { sockets, volleys, patience }
@@ -190,7 +221,7 @@ impl Pair {
     fn probe(&self, rng: &mut Rng) -> Plan {
         let last = self.theirs.port.unwrap_or(self.their_port);
         let ports = ports::likely(self.theirs.ports.unwrap_or(Ports::Random), last, MAX_PROBES, rng);
-        let volley = |after| Volley { after, ports: ports.clone(), ttl: None, gap: GAP };
+        let volley = |after| Volley::new(after, ports.clone());
         let took = GAP * ports.len() as u32;
         // So few that they may all be repeated, for those that got lost.
         let again =
@@ -201,32 +232,64 @@ impl Pair {
         Plan { sockets: 0, volleys, patience }
     }
 
-    /// Two ports have to be right at once. So all of our sockets send to the same few: of those few, some of our sockets are then
-    /// where the other side's sockets send to.
+    /// Two ports have to be right at once. Where blocks meet, one side stands: it opens sockets towards a few ports. The other one
+    /// walks through all of its ports, towards one of the first side's after the other: so whichever of the few that one has been
+    /// given, the packet from there comes.
     fn meet(&self, rng: &mut Rng) -> Plan {
-        let sockets = if is_sequential(&self.ours) { SEQUENCE } else { MAX_SOCKETS };
-        let both_in_sequence = is_sequential(&self.ours) && is_sequential(&self.theirs);
-        let aims = match self.theirs.ports {
-            Some(Ports::Sequential { step }) => {
-                // The other side's first 40 sockets send to one port, and then to the next one.
-                let steps: &[i32] = if both_in_sequence { &[20] } else { &[18, 22, 58, 62] };
-                let last = self.theirs.port.unwrap_or(self.their_port);
-                steps.iter().filter_map(|count| ports::nth(last, step, *count)).collect()
+        match (self.theirs.ports, is_sequential(&self.ours)) {
+            (Some(Ports::Sequential { step }), true) => self.stand(self.nth_of_theirs(step, &[20])),
+            (Some(Ports::Sequential { step }), false) => self.walk(self.nth_of_theirs(step, &[18, 58]), Duration::ZERO),
+            (Some(Ports::Block { first, size }), true) => self.stand(ports::some_of(first, size, 2, rng)),
+            (Some(Ports::Block { first, size }), false) if self.walks() => {
+                // What comes before the other side's first sockets are open is lost.
+                self.walk(ports::some_of(first, size, 2, rng), GAP * u32::from(MAX_SOCKETS))
             }
-            Some(Ports::Block { first, size }) => {
-                let aims = if is_sequential(&self.ours) { 2 } else { MAX_PROBES / usize::from(sockets) };
-                ports::some_of(first, size, aims, rng)
-            }
-            _ => Vec::new(),
-        };
-        let volley = |after| Volley { after, ports: aims.clone(), ttl: None, gap: GAP };
-        let took = GAP * u32::from(sockets) * aims.len() as u32;
-        let mut volleys = vec![volley(Duration::ZERO)];
-        if is_sequential(&self.ours) {
-            volleys.extend([300, 900].map(|after| volley(took + Duration::from_millis(after))));
+            (Some(Ports::Block { first, size }), false) => self.stand(ports::some_of(first, size, 4, rng)),
+            _ => self.stand(Vec::new()),
         }
-        let patience = took.max(GAP * MAX_PROBES as u32) + self.rtt * 2 + GRACE;
-        Plan { sockets, volleys, patience }
+    }
+
+    /// The side with the smaller block walks: it comes further.
+    fn walks(&self) -> bool {
+        let (ours, theirs) = (span(&self.ours), span(&self.theirs));
+        ours < theirs || ours == theirs && !self.leads
+    }
+
+    fn nth_of_theirs(&self, step: i16, counts: &[i32]) -> Vec<u16> {
+        // The other side's first 40 sockets send to one port, and then to the next one.
+        let last = self.theirs.port.unwrap_or(self.their_port);
+        counts.iter().filter_map(|count| ports::nth(last, step, *count)).collect()
+    }
+
+    fn stand(&self, aims: Vec<u16>) -> Plan {
+        let sockets = if is_sequential(&self.ours) { SEQUENCE } else { MAX_SOCKETS };
+        let took = GAP * u32::from(sockets) * aims.len() as u32;
+        let mut volleys = vec![Volley::new(Duration::ZERO, aims)];
+        if is_sequential(&self.ours) {
+            let again = |after| Volley { after: took + Duration::from_millis(after), ..volleys[0].clone() };
+            volleys.extend([300, 900, 1500].map(again));
+        }
+        Plan { sockets, volleys, patience: self.meeting_takes() }
+    }
+
+    fn walk(&self, aims: Vec<u16>, start: Duration) -> Plan {
+        // The last sockets of a batch have to hear the answer before they make room for the next one.
+        let batch = GAP * u32::from(MAX_SOCKETS) + self.answer_takes();
+        let to = |(index, aim): (u32, u16)| {
+            let volley = Volley::new(start + batch * 2 * index, vec![aim]);
+            [volley.clone(), Volley { after: volley.after + batch, is_fresh: true, ..volley }]
+        };
+        let volleys = (0..).zip(aims).flat_map(to).collect();
+        Plan { sockets: MAX_SOCKETS, volleys, patience: self.meeting_takes() }
+    }
+
+    fn answer_takes(&self) -> Duration {
+        self.rtt + Duration::from_millis(60)
+    }
+
+    /// All packets of either side, and the answer to the last one.
+    fn meeting_takes(&self) -> Duration {
+        GAP * (MAX_PROBES as u32 + u32::from(MAX_SOCKETS)) + self.answer_takes() * 4 + self.rtt + GRACE
     }
 }
 
@@ -326,7 +389,7 @@ mod tests {
     fn no_plan_has_more_packets_or_sockets_than_a_router_bears() {
         for ours in all() {
             for theirs in all() {
-                let Some(plan) = pair(ours, theirs).plan(1) else { continue };
+                let Some(plan) = pair(ours, theirs).plan(0, 1) else { continue };
                 let ports: usize = plan.volleys.iter().map(|volley| volley.ports.len()).sum();
                 let packets = ports * usize::from(plan.sockets.max(1));
                 assert!((1..=MAX_PROBES).contains(&packets), "{packets} for {ours:?} and {theirs:?}");
@@ -340,21 +403,55 @@ mod tests {
 
     #[test]
     fn the_odds_of_a_random_router_are_those_of_256_sockets_and_1024_ports() {
-        let open = pair(hard(RANDOM), easy()).plan(1).unwrap();
-        let probe = pair(easy(), hard(RANDOM)).plan(1).unwrap();
+        let open = pair(hard(RANDOM), easy()).plan(0, 1).unwrap();
+        let probe = pair(easy(), hard(RANDOM)).plan(0, 1).unwrap();
         assert_eq!((open.sockets, probe.volleys[0].ports.len()), (256, 1024));
         assert_eq!((open.volleys[0].ttl, probe.volleys[0].ttl), (Some(OPENER_TTL), None));
     }
 
     #[test]
+    fn a_router_that_may_be_spoilt_gets_packets_that_nothing_has_come_before_from_some_sockets() {
+        let unknown = Router { poisoned: None, ..easy() };
+        for (ports, probes) in [(RANDOM, MAX_PROBES as u32), (BLOCK, 512), (SEQUENCE, 20)] {
+            let plan = pair(hard(ports), unknown).plan(0, 1).unwrap();
+            assert!((1..plan.sockets).contains(&plan.volleys[0].from) && plan.volleys[0].ttl.is_some(), "{plan:?}");
+            let late = |volley: &Volley| volley.after > GAP * probes && volley.from >= plan.sockets;
+            assert!(plan.volleys[1..].iter().all(late), "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn who_walks_through_a_block_takes_all_of_its_ports_towards_one() {
+        for theirs in [hard(BLOCK), hard(SEQUENCE)] {
+            let plan = Pair { leads: false, ..pair(hard(BLOCK), theirs) }.plan(0, 1).unwrap();
+            assert!(plan.volleys.iter().all(|volley| volley.ports.len() == 1), "{plan:?}");
+            assert_eq!(
+                plan.volleys.iter().map(|volley| volley.is_fresh).collect::<Vec<_>>(),
+                [false, true, false, true]
+            );
+            assert_eq!(plan.volleys[0].ports, plan.volleys[1].ports);
+        }
+    }
+
+    #[test]
+    fn each_side_goes_first_once_where_fresh_sockets_have_not_helped() {
+        let goes_first = |leads, attempt| {
+            let volleys = Pair { leads, ..pair(easy(), easy()) }.plan(attempt, 1).unwrap().volleys;
+            volleys[0].after < Duration::from_millis(30) && volleys[0].ttl.is_none()
+        };
+        assert_eq!([1, 2].map(|attempt| goes_first(true, attempt)), [false, true]);
+        assert_eq!([1, 2].map(|attempt| goes_first(false, attempt)), [true, false]);
+    }
+
+    #[test]
     fn a_spoilt_router_is_sent_nothing_before_its_own_side_has_sent() {
         let spoilt = Router { poisoned: Some(true), ..easy() };
-        let (first, second) = (pair(spoilt, easy()).plan(1).unwrap(), pair(easy(), spoilt).plan(1).unwrap());
+        let (first, second) = (pair(spoilt, easy()).plan(0, 1).unwrap(), pair(easy(), spoilt).plan(0, 1).unwrap());
         assert_eq!((first.volleys[0].after, first.volleys[0].ttl), (Duration::ZERO, None));
         assert!(second.volleys[0].after > Duration::from_millis(40));
-        let both = pair(spoilt, spoilt).plan(1).unwrap();
+        let both = pair(spoilt, spoilt).plan(0, 1).unwrap();
         assert_eq!((both.volleys[0].after, both.volleys[0].ttl), (Duration::ZERO, Some(OPENER_TTL)));
-        let open = pair(hard(RANDOM), spoilt).plan(1).unwrap();
+        let open = pair(hard(RANDOM), spoilt).plan(0, 1).unwrap();
         let probed = GAP * MAX_PROBES as u32;
         assert!(open.volleys[1..].iter().all(|volley| volley.after > probed), "{open:?}");
     }

@@ -68,17 +68,33 @@ impl Run {
         const CATCH_UP: Duration = Duration::from_millis(10);
         let turn = self.due()?.max(now.checked_sub(CATCH_UP)?);
         let volley = self.volleys.front()?;
-        let (port, socket) = (self.sent / self.sockets.len(), self.sent % self.sockets.len());
-        let way = Way::Direct { socket: self.sockets[socket], addr: SocketAddr::new(self.to, volley.ports[port]) };
+        let count = volley_sockets(volley, &self.sockets);
+        let (port, socket) = (self.sent / count.max(1), self.sent % count.max(1));
+        let to = SocketAddr::new(self.to, *volley.ports.get(port)?);
+        let way = Way::Direct { socket: *self.sockets.get(socket)?, addr: to };
         let (ttl, gap) = (volley.ttl, volley.gap);
         self.sent += 1;
-        if self.sent == volley.ports.len() * self.sockets.len() {
+        self.pace.take_for(turn, gap);
+        self.pass_on();
+        Some((way, ttl))
+    }
+
+    /// Goes on to the next volley once this one is out.
+    fn pass_on(&mut self) {
+        if self
+            .volleys
+            .front()
+            .is_some_and(|volley| self.sent >= volley.ports.len() * volley_sockets(volley, &self.sockets))
+        {
             self.volleys.pop_front();
             self.sent = 0;
         }
-        self.pace.take_for(turn, gap);
-        Some((way, ttl))
     }
+}
+
+/// How many sockets a volley is sent from.
+fn volley_sockets(volley: &Volley, sockets: &[SocketId]) -> usize {
+    sockets.len().min(volley.from.into())
 }
 
 impl Guesser {
@@ -200,10 +216,7 @@ impl Agent {
         self.drop_socket(id, now);
         let Some(run) = &mut self.guesser.run else { return };
         run.sockets.retain(|socket| *socket != id);
-        if run.volleys.front().is_some_and(|volley| run.sent >= volley.ports.len() * run.sockets.len()) {
-            run.volleys.pop_front();
-            run.sent = 0;
-        }
+        run.pass_on();
         if run.sockets.is_empty() {
             self.end_guess(now);
         }
@@ -230,15 +243,36 @@ impl Agent {
                 self.guesser.run = Some(run);
                 break;
             }
+            self.renew_sockets(&mut run, now);
             if !self.shared.probes.allow(now) {
                 tracing::debug!(peer = %run.peer, "There were enough guesses for a while");
                 run.volleys.clear();
-            } else if let Some((way, ttl)) = run.take(now) {
+            } else if let (Some(peer), Some((way, ttl))) = (self.peers.get(&run.peer), run.take(now)) {
                 self.shared.send_probe(run.peer, &peer.keys, way, ttl, now);
+            } else {
+                run.volleys.clear();
             }
             self.guesser.run = Some(run);
         }
         self.close_spare_sockets(now);
+    }
+
+    /// Before the first packet of a volley that wants fresh sockets: those on which nothing was heard make room.
+    fn renew_sockets(&mut self, run: &mut Run, now: Instant) {
+        let wants = |volley: &Volley| run.sent == 0 && volley.is_fresh;
+        if !run.volleys.front().is_some_and(wants) {
+            return;
+        }
+        let was_heard = |id: &SocketId| self.peers.get(&run.peer).is_some_and(|peer| peer.uses(*id));
+        let (kept, vain): (Vec<_>, Vec<_>) = run.sockets.drain(..).partition(was_heard);
+        self.guesser.requests.extend(vain.iter().map(|id| SocketRequest::Close(*id)));
+        let fresh: Vec<_> = vain.iter().map(|_| self.guesser.open()).collect();
+        vain.into_iter().for_each(|id| self.drop_socket(id, now));
+        // What is kept comes last: a packet from there has gone out before.
+        run.sockets.extend(fresh.into_iter().chain(kept));
+        if let Some(volley) = run.volleys.front_mut() {
+            volley.is_fresh = false;
+        }
     }
 
     fn send_singles(&mut self, now: Instant) {

@@ -105,7 +105,7 @@ impl Member {
             match request {
                 SocketRequest::Open(id) => {
                     assert!(self.sockets.insert(id), "{id:?} is open");
-                    self.most_sockets = self.most_sockets.max(self.sockets.len());
+                    self.most_sockets = self.most_sockets.max(self.sockets.len() - closing.len());
                 }
                 SocketRequest::Close(id) => closing.push(id),
             }
