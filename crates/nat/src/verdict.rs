@@ -8,6 +8,8 @@ use wire::nat::{Mapping, Ports, Seen};
 const SEQUENCE_SPAN: u16 = 64;
 /// Two ports that are so near each other are taken for a sequence.
 const PAIR_SPAN: u16 = 8;
+/// So many steps may lie between the first and the last of three.
+const FEW_STEPS: u16 = 8;
 /// The largest block of ports that is worth to be called one.
 const LARGEST_BLOCK: u32 = 4096;
 
@@ -65,10 +67,10 @@ pub(crate) fn ports(seen: &[Seen], local_port: u16, mapping: Option<Mapping>) ->
 /// seldom both.
 fn is_sequence(chosen: &[u16], steps: u16) -> bool {
     let is_in_order = chosen.is_sorted() || chosen.is_sorted_by(|one, next| one >= next);
-    let most_steps = if is_in_order { chosen.len() * 2 + 2 } else { chosen.len() };
-    match chosen {
-        [one, other] => one.abs_diff(*other) <= PAIR_SPAN,
-        _ => usize::from(steps) <= most_steps,
+    match chosen.len() {
+        2 => chosen[0].abs_diff(chosen[1]) <= PAIR_SPAN,
+        3 if is_in_order => steps <= FEW_STEPS,
+        _ => is_in_order || usize::from(steps) <= chosen.len(),
     }
 }
 
@@ -146,6 +148,7 @@ mod tests {
             (&[40_960, 40_969], block(40_960, 16)), // two ports say little
             (&[26_077, 26_083, 26_047], block(25_984, 128)), // near each other by chance
             (&[40_000, 40_002, 40_007, 40_008], sequence(1)),
+            (&[34_912, 34_913, 34_914, 34_923], sequence(1)), // the last one was asked later
             (&[40_960, 41_400, 41_100, 41_471], block(40_960, 512)),
             (&[40_960, 41_400, 41_100, 45_055], block(40_960, 4096)),
             (&[40_960, 41_400, 41_100, 45_056], Some(Ports::Random)),
