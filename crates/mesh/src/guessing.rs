@@ -66,18 +66,12 @@ struct Current {
 
 #[derive(Debug)]
 enum Stage {
-    /// The rendezvous looks at a fresh socket.
+    /// The rendezvous looks at a fresh socket of ours.
     Scouting(Scout),
     /// The offer is out.
     Waiting { until: Instant },
     /// Packets are on their way.
     Running,
-}
-
-impl Guessing {
-    pub(crate) fn network_changed(&mut self, now: Instant) {
-        self.history.network_changed(now);
-    }
 }
 
 impl Mesh {
@@ -180,6 +174,19 @@ impl Mesh {
         self.guessing.history.has_failed(&peer.key) || !is_spoilt(self.nat()) && !is_spoilt(peer.nat.as_ref())
     }
 
+    /// We are in another place, or behind another router.
+    pub(crate) fn guess_from_elsewhere(&mut self, now: Instant) {
+        self.guessing.history.we_moved(now);
+        self.peers.values_mut().for_each(|peer| peer.is_foreseen = false);
+    }
+
+    /// The rendezvous sees a peer in another place.
+    pub(crate) fn guess_elsewhere(&mut self, tag: PeerTag, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&tag) else { return };
+        peer.is_foreseen = false;
+        self.guessing.history.peer_moved(&peer.key, now);
+    }
+
     fn prepare_guess(&mut self, tag: PeerTag, now: Instant) {
         let (Some(peer), Some(ours)) = (self.peers.get(&tag), self.nat()) else { return };
         let (Some(theirs), Some(at)) = (&peer.nat, seen_by_v4(&peer.observed)) else { return };
@@ -204,18 +211,21 @@ impl Mesh {
             self.go_on_guessing(now);
         } else {
             self.guessing.current = Some(current);
-            self.scouted(None, now);
+            self.scouted(now);
         }
     }
 
     /// Our own part is ready: the other side is to know.
-    fn scouted(&mut self, port: Option<u16>, now: Instant) {
+    fn scouted(&mut self, now: Instant) {
         let peer = self.guessing.current.as_ref().and_then(|current| self.peers.get(&current.tag));
         let is_doubted = peer.is_some_and(|peer| self.is_doubted(peer));
         let ours = self.nat().map(|facts| router(facts, is_doubted));
         let Some(ours) = ours else { return self.give_up_guess(now) };
         let Some(current) = &mut self.guessing.current else { return };
-        let router = Router { port, ..ours };
+        let router = match &current.stage {
+            Stage::Scouting(scout) => scout.revise(ours),
+            Stage::Waiting { .. } | Stage::Running => ours,
+        };
         let (tag, number) = (current.tag, current.number);
         let message = match &mut current.pair {
             None => {
@@ -321,8 +331,8 @@ impl Mesh {
         let server = self.config.server;
         let Some(current) = &mut self.guessing.current else { return };
         match &mut current.stage {
-            Stage::Scouting(scout) if scout.is_over(now) => self.scouted(None, now),
-            Stage::Scouting(scout) => self.transmits.extend(scout.poll_transmit(server, now)),
+            Stage::Scouting(scout) if scout.is_over(now) => self.scouted(now),
+            Stage::Scouting(scout) => self.transmits.extend(std::iter::from_fn(|| scout.poll_transmit(server, now))),
             Stage::Waiting { until } if *until <= now => self.give_up_guess(now),
             Stage::Waiting { .. } | Stage::Running => {}
         }
@@ -349,7 +359,10 @@ impl Mesh {
         let deceives = |facts: Option<&NatFacts>| facts.is_some_and(may_deceive);
         let is_first = !self.guessing.history.has_failed(&peer.key);
         let may_be_otherwise = is_first && (deceives(self.nat()) || deceives(peer.nat.as_ref()));
-        let again = match current.pair.filter(|_| !met) {
+        let again = match current.pair {
+            Some(pair) if met => pair.is_cheap().then_some(history::PAUSE),
+            // The other side has not answered, or not in time.
+            None => Some(history::PAUSE),
             Some(pair) if pair.part() == Some(Part::Restart) => Some(AFTER_RESTART),
             Some(pair) if may_be_otherwise || pair.is_worth_another() => Some(history::PAUSE),
             _ => None,
@@ -364,17 +377,19 @@ impl Mesh {
         let Some(Stage::Scouting(scout)) = self.guessing.current.as_mut().map(|current| &mut current.stage) else {
             return;
         };
-        if from != server {
+        if from.ip() != server.ip() {
             return tracing::trace!(%from, "ignored a STUN message");
         }
-        if let Some(port) = scout.handle_input(socket, datagram) {
-            self.scouted(Some(port), now);
-        }
+        scout.handle_input(socket, datagram);
+        self.go_on_guessing(now);
     }
 
+    /// The round trip to a peer. The session's own measure begins anew with each path, and too low.
     fn rtt_to(&self, tag: PeerTag) -> Duration {
         let link = self.peers.get(&tag).and_then(|peer| peer.link);
-        link.and_then(|link| self.sessions.stats(link)).map_or(Duration::from_millis(300), |stats| stats.rtt)
+        let of_session = link.and_then(|link| self.sessions.stats(link)).map(|stats| stats.rtt);
+        let of_path = self.paths.path(tag).and_then(|path| path.rtt);
+        of_session.max(of_path).unwrap_or(Duration::from_millis(300))
     }
 
     /// Chance for one purpose, which nobody else can foresee.

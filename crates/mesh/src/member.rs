@@ -195,7 +195,7 @@ impl Mesh {
     pub fn network_changed(&mut self, candidates: Vec<Candidate>, now: Instant) {
         self.config.candidates = candidates;
         self.observe_anew(now);
-        self.guessing.network_changed(now);
+        self.guess_from_elsewhere(now);
         self.update_card(now);
         self.paths.network_changed(now);
         self.greet_server(now);

@@ -82,6 +82,7 @@ impl Mesh {
             ToMember::MemberLeft { slot, why } => self.member_left(slot, why, now),
             ToMember::Observed(addr) => {
                 self.observe_anew(now);
+                self.guess_from_elsewhere(now);
                 self.events.push_back(Event::Server(ServerEvent::Observed(addr)));
             }
             ToMember::Ticket(ticket) => self.keep_ticket(ticket),

@@ -99,8 +99,12 @@ impl Mesh {
         }
         peer.known.note_seen(&told.seen);
         if let Teller::Server(slot) = told.by {
+            let has_moved = peer.observed != told.seen;
             (peer.slot, peer.observed) = (Some(slot), told.seen);
             self.offer_relay(tag, now);
+            if has_moved {
+                self.guess_elsewhere(tag, now);
+            }
         }
         self.paths.add_candidates(tag, &candidates, now);
         if is_newer {

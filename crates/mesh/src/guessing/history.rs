@@ -13,8 +13,8 @@ const IN_A_ROW: u8 = 3;
 pub(super) const PAUSE: Duration = Duration::from_secs(35);
 /// A peer that is busy is asked again so much later.
 const BUSY: Duration = Duration::from_secs(5);
-/// Another network is worth another guess, at most so often.
-const CHANGES: Duration = Duration::from_secs(60);
+/// A member in another place is worth another guess, at most so often.
+const MOVES: Duration = Duration::from_secs(60);
 /// By so much two clocks may differ on when a guess is allowed.
 pub(super) const SLACK: Duration = Duration::from_secs(2);
 /// Peers that are remembered; more than any channel has.
@@ -24,7 +24,6 @@ const MAX: usize = 128;
 #[derive(Debug, Default)]
 pub(super) struct History {
     entries: VecDeque<Entry>,
-    changed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -34,6 +33,8 @@ struct Entry {
     allowed_at: Instant,
     /// Whether the last guess has not met.
     has_failed: bool,
+    /// When one of the two was in another place last, or the guess after that was allowed.
+    moved: Option<Instant>,
 }
 
 impl History {
@@ -54,7 +55,7 @@ impl History {
 
     /// There was a guess. If another one is worth it, it may come after `again`.
     pub(super) fn note(&mut self, key: IdentityKey, met: bool, again: Option<Duration>, now: Instant) {
-        let row = self.in_a_row(&key) + 1;
+        let row = if met { 0 } else { self.in_a_row(&key) + 1 };
         match again.filter(|_| row < IN_A_ROW) {
             Some(again) => self.set(key, row, now + again),
             None => self.set(key, 0, now + PERIOD),
@@ -81,21 +82,32 @@ impl History {
         self.set(key, row, now + wait);
     }
 
-    /// We are elsewhere: what did not meet may do so from here.
-    pub(super) fn network_changed(&mut self, now: Instant) {
-        if self.changed.is_none_or(|at| now.duration_since(at) >= CHANGES) {
-            self.changed = Some(now);
-            self.entries.clear();
-        }
+    /// We are in another place: what did not meet may do so from there.
+    pub(super) fn we_moved(&mut self, now: Instant) {
+        self.entries.iter_mut().for_each(|entry| entry.moved(now));
+    }
+
+    /// The peer is in another place.
+    pub(super) fn peer_moved(&mut self, key: &IdentityKey, now: Instant) {
+        self.entries.iter_mut().filter(|entry| entry.key == *key).for_each(|entry| entry.moved(now));
     }
 
     fn set(&mut self, key: IdentityKey, in_a_row: u8, allowed_at: Instant) {
-        let has_failed = self.has_failed(&key);
+        let before = self.entries.iter().find(|entry| entry.key == key);
+        let (has_failed, moved) = before.map_or((false, None), |entry| (entry.has_failed, entry.moved));
         self.entries.retain(|entry| entry.key != key);
         if self.entries.len() >= MAX {
             self.entries.pop_front();
         }
-        self.entries.push_back(Entry { key, in_a_row, allowed_at, has_failed });
+        self.entries.push_back(Entry { key, in_a_row, allowed_at, has_failed, moved });
+    }
+}
+
+impl Entry {
+    fn moved(&mut self, now: Instant) {
+        let at = self.moved.map_or(now, |before| now.max(before + MOVES));
+        (self.moved, self.allowed_at) = (Some(at), self.allowed_at.min(at));
+        (self.in_a_row, self.has_failed) = (0, false);
     }
 }
 
@@ -124,12 +136,29 @@ mod tests {
     }
 
     #[test]
-    fn another_network_is_another_chance_once_a_minute() {
+    fn another_place_is_another_chance_once_a_minute() {
         let (mut history, now) = (History::default(), netsim::epoch());
-        for (after, expected) in [(0, true), (59, false), (60, true)] {
+        let after = |seconds| now + Duration::from_secs(seconds);
+        for (moves, allowed) in [(1, 1), (2, 61), (59, 121), (200, 200)] {
             history.note(key(1), false, None, now);
-            history.network_changed(now + Duration::from_secs(after));
-            assert_eq!(history.allowed_at(&key(1)).is_none(), expected, "after {after} s");
+            history.peer_moved(&key(1), after(moves));
+            assert_eq!(history.allowed_at(&key(1)), Some(after(allowed)), "after {moves} s");
+            assert!(!history.has_failed(&key(1)));
+        }
+        history.note(key(1), true, None, now);
+        history.note(key(2), true, None, now);
+        history.peer_moved(&key(2), now);
+        assert_eq!([1, 2].map(|who| history.allowed_at(&key(who))), [Some(now + PERIOD), Some(now)]);
+        history.we_moved(after(300));
+        assert_eq!([1, 2].map(|who| history.allowed_at(&key(who))), [Some(after(300)), Some(now)]);
+    }
+
+    #[test]
+    fn a_guess_that_met_and_cost_little_may_be_repeated() {
+        let (mut history, now) = (History::default(), netsim::epoch());
+        for _ in 0..10 {
+            history.note(key(1), true, Some(PAUSE), now);
+            assert_eq!(history.allowed_at(&key(1)), Some(now + PAUSE));
         }
     }
 

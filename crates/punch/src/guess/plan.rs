@@ -35,6 +35,8 @@ const SEQUENCE: u16 = 40;
 /// Sockets towards a known port if the own router chooses in sequence: one, and some for the packets that are lost; and as many
 /// again that wait until the other side has probed.
 const FEW: u16 = 8;
+/// A block that is no larger may be a sequence of which others took a part between two looks.
+const SMALL_BLOCK: u16 = 256;
 /// More pairs of ports than this are not met by [`MAX_PROBES`] packets of either side.
 const MAX_PAIRS: u32 = 512 * 512;
 /// When a fresh socket pings, after its first packet; dense, as every volley is.
@@ -120,7 +122,8 @@ impl Pair {
 
     /// Whether a fresh socket of ours has to be seen by the rendezvous before the start.
     pub fn needs_scout(ours: &Router, theirs: &Router) -> bool {
-        is_sequential(ours) || !is_hard(ours) && !is_hard(theirs)
+        let may_be_sequential = matches!(ours.ports, Some(Ports::Block { size, .. }) if size <= SMALL_BLOCK);
+        is_sequential(ours) || is_hard(ours) && may_be_sequential || !is_hard(ours) && !is_hard(theirs)
     }
 
     /// Whether a guess that has not met is worth another one soon: what was seen of a router may have deceived, and two that choose
@@ -129,6 +132,12 @@ impl Pair {
         let (ours, theirs) = (&self.ours, &self.theirs);
         let is_cheap = |router: &Router| is_hard(router) && span(router).is_some();
         is_hard(ours) && is_hard(theirs) || is_cheap(ours) || is_cheap(theirs)
+    }
+
+    /// Whether both parts together take no more packets than a few volleys do.
+    pub fn is_cheap(&self) -> bool {
+        let there = Self { ours: self.theirs, theirs: self.ours, leads: !self.leads, ..*self };
+        self.cost() + there.cost() <= 256
     }
 
     /// The most packets that our part may take.

@@ -29,7 +29,7 @@ use play::Play;
 use script::Script;
 
 /// What the product can do; raise it when it can do more.
-const CAPABLE: Capable = Capable { means: Means::Plain, fresh_socket: false, relay: true, tunnel: true };
+const CAPABLE: Capable = Capable { means: Means::Prediction, fresh_socket: false, relay: true, tunnel: true };
 /// Played unless `SCENARIOS` says otherwise.
 const SCENARIOS: u64 = 1000;
 /// After so many failures there is enough to look at.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use mesh::Event;
+use mesh::{Event, Observe};
 use netsim::{Mapping, Means, Nat, Ports, RouterId, Segment, Udp, direct_path_possible};
 use wire::{
     MessageId,
@@ -17,7 +17,7 @@ use super::{
     Capable,
     script::{Deed, Home, Script, Who},
 };
-use crate::world::{TUNNEL_PORT, World, host_candidates};
+use crate::world::{PORT, TUNNEL_PORT, World, host_candidates};
 
 /// After the last thing that happened, so long all may take that have what they need. A rendezvous or a path that went
 /// without a word is noticed after half a minute, and looked for again at growing intervals.
@@ -171,7 +171,8 @@ impl<'a> Play<'a> {
 
     fn join(&mut self, who: Who) {
         if !self.present.contains(&who) {
-            self.world.join(who);
+            let observe = self.script.guesses.then(|| Observe { port: PORT, observers: Vec::new() });
+            self.world.join_with(who, |config| config.observe = observe);
             self.present.push(who);
             self.looked_at.insert(who, 0);
             *self.runs.entry(who).or_default() += 1;
@@ -266,7 +267,8 @@ impl<'a> Play<'a> {
         }
         let (nat_a, nat_b) = (self.seen_nat(a), self.seen_nat(b));
         let spoiled = (nat_a.poison || nat_b.poison) && !self.capable.fresh_socket;
-        direct_path_possible(nat_a, nat_b) <= self.capable.means.min(Means::Birthday) && !spoiled
+        let means = if self.script.guesses { self.capable.means } else { Means::Plain };
+        direct_path_possible(nat_a, nat_b) <= means.min(Means::Birthday) && !spoiled
     }
 
     /// What others see of somebody's router: where one gives two of its hosts one port, each host's depends on where it

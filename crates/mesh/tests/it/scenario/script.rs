@@ -14,6 +14,8 @@ pub(crate) struct Script {
     pub(crate) seed: u64,
     /// Everybody's way to the middle of the internet.
     pub(crate) link: Link,
+    /// Whether members learn what routers they are behind, and foresee and guess ports: that takes many packets.
+    pub(crate) guesses: bool,
     pub(crate) homes: Vec<(Who, Home)>,
     /// What happens, each so long after the one before.
     pub(crate) deeds: Vec<(Duration, Deed)>,
@@ -70,7 +72,7 @@ impl Script {
             let writer = *rng.pick(people);
             deeds.push((millis(rng.below(4000)), Deed::Text(writer)));
         }
-        Self { seed, link, homes, deeds }
+        Self { seed, link, guesses: seed.is_multiple_of(GUESSING), homes, deeds }
     }
 
     /// Whether the rendezvous is gone for good in the end, and nothing else happened for so long before that or since.
@@ -81,6 +83,8 @@ impl Script {
     }
 }
 
+/// One scenario of so many is with guesses.
+const GUESSING: u64 = 3;
 /// After so long without anything happening, whoever is connected stays so.
 const CALM: Duration = Duration::from_secs(60);
 
@@ -128,6 +132,9 @@ impl fmt::Display for Script {
         let Link { delay, jitter, loss, .. } = self.link;
         writeln!(f, "seed {}", self.seed)?;
         writeln!(f, "link {} {} {:.0}", delay.as_millis(), jitter.as_millis(), loss * 100.0)?;
+        if self.guesses {
+            writeln!(f, "guess")?;
+        }
         for (who, home) in &self.homes {
             match home {
                 Home::Own(kind) => writeln!(f, "home {who} own {kind}")?,
@@ -162,7 +169,7 @@ impl FromStr for Script {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut script = Self { seed: 0, link: Link::default(), homes: Vec::new(), deeds: Vec::new() };
+        let mut script = Self { seed: 0, link: Link::default(), guesses: false, homes: Vec::new(), deeds: Vec::new() };
         for line in text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
             script.read(line).ok_or_else(|| format!("this line is not understood: {line}"))?;
         }
@@ -173,6 +180,7 @@ impl FromStr for Script {
 impl Script {
     fn read(&mut self, line: &str) -> Option<()> {
         match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["guess"] => self.guesses = true,
             ["seed", seed] => self.seed = seed.parse().ok()?,
             ["link", delay, jitter, percent] => {
                 self.link = link(delay.parse().ok()?, jitter.parse().ok()?, percent.parse().ok()?);
