@@ -292,8 +292,7 @@ fn a_rendezvous_with_another_key_than_before_is_refused() {
 #[test]
 fn a_rendezvous_that_is_not_there_is_asked_again_until_it_is() {
     let mut world = two_homes(Kind::Port, Kind::Port);
-    let server = world.server;
-    world.lab.uninstall(server);
+    world.kill_server();
     world.join("alice");
     world.lab.run_for(Duration::from_secs(20));
     assert!(world.member("alice").told.iter().filter(|(_, event)| is_lost(event)).count() >= 3);
@@ -307,8 +306,7 @@ fn a_rendezvous_that_is_not_there_is_asked_again_until_it_is() {
 #[test]
 fn without_retries_a_missing_rendezvous_is_the_end() {
     let mut world = two_homes(Kind::Port, Kind::Port);
-    let server = world.server;
-    world.lab.uninstall(server);
+    world.kill_server();
     world.join_with("alice", |config| config.retry = false);
 
     world.lab.run_for(Duration::from_secs(20));

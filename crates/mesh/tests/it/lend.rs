@@ -5,7 +5,7 @@ use std::time::Duration;
 use mesh::{Event, LendCounts};
 use netsim::{Kind, Link};
 use wire::{
-    agent::{Path, PeerStatus, Peers},
+    agent::{Path, Peers},
     datagram, lend,
 };
 
@@ -31,12 +31,8 @@ fn everybody_joins(world: &mut World) {
     }
 }
 
-fn status(world: &World, who: &str, peer: &str) -> PeerStatus {
-    world.member(who).mesh.peers().find(|status| status.name == peer).expect("a peer")
-}
-
 fn way(world: &World, who: &str, peer: &str) -> (Path, Option<String>) {
-    let status = status(world, who, peer);
+    let status = world.status(who, peer).expect("a peer");
     (status.path, status.via)
 }
 
@@ -54,7 +50,7 @@ fn longest_gap(world: &mut World, time: Duration) -> Duration {
     let end = before + time;
     while world.lab.now() < end {
         for (who, other) in [("alice", "bob"), ("bob", "alice")] {
-            let to = Peers::One(status(world, who, other).tag);
+            let to = Peers::One(world.status(who, other).expect("a peer").tag);
             world.with(who, |mesh, now| mesh.send_voice(&to, b"frame", now));
         }
         world.lab.run_for(FRAME);
@@ -215,7 +211,7 @@ fn a_pair_gets_its_quota_and_no_more() {
 
     let time = Duration::from_secs(10);
     let end = world.lab.now() + time;
-    let to = Peers::One(status(&world, "alice", "bob").tag);
+    let to = Peers::One(world.status("alice", "bob").expect("a peer").tag);
     while world.lab.now() < end {
         for _ in 0..5 {
             world.with("alice", |mesh, now| mesh.send_voice(&to, &[7; 1000], now));

@@ -4,6 +4,7 @@ mod calls;
 mod early;
 mod guess;
 mod lend;
+mod member;
 mod observe;
 mod relay;
 mod scenario;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use identity::{ChannelSecret, InviteSecret};
 use mesh::{Config, Event, Secret, ServerEvent, Via};
 use netsim::Kind;
-use wire::agent::{Path, PeerStatus, Peers};
+use wire::agent::{Path, Peers};
 
 use crate::world::{self, RTT, World};
 
@@ -21,15 +21,6 @@ fn remembering(members: &[SocketAddr]) -> Via {
 
 fn invited(config: &mut Config) {
     config.secret = Secret::Known(ChannelSecret::from_invite(&InviteSecret::from_bytes([7; 16])));
-}
-
-fn kill_server(world: &mut World) {
-    let server = world.server;
-    world.lab.uninstall(server);
-}
-
-fn status(world: &World, who: &str, peer: &str) -> Option<PeerStatus> {
-    world.member(who).mesh.peers().find(|status| status.name == peer)
 }
 
 fn is_joined(event: &Event) -> bool {
@@ -59,7 +50,7 @@ fn a_member_with_a_reachable_address_lets_a_newcomer_in_and_everybody_expects_it
     let took = world.lab.now() - world.member("carol").started;
     println!("secure with both after {took:?}");
     assert!(took <= RTT * 6, "{took:?}");
-    assert_eq!(status(&world, "carol", "bob").map(|bob| bob.path), Some(Path::Direct));
+    assert_eq!(world.status("carol", "bob").map(|bob| bob.path), Some(Path::Direct));
     let joins: Vec<_> = world.member("carol").told.iter().filter(|(_, event)| is_joined(event)).collect();
     assert!(matches!(joins[..], [(_, Event::Server(ServerEvent::Joined { peers: 2, .. }))]), "{joins:?}");
 }
@@ -86,8 +77,8 @@ fn a_channel_with_a_secret_opens_to_who_has_it() {
     assert!(world.run_until_secure(&["alice", "bob"], SOON));
     world.lab.run_for(Duration::from_secs(20));
 
-    assert!(status(&world, "carol", "alice").is_none());
-    assert!(status(&world, "alice", "carol").is_none());
+    assert!(world.status("carol", "alice").is_none());
+    assert!(world.status("alice", "carol").is_none());
 }
 
 #[test]
@@ -131,7 +122,7 @@ fn newcomers_are_let_in_by_those_who_were_let_in_themselves() {
     }
     world.join("alice");
     world.lab.run_for(Duration::from_secs(1));
-    kill_server(&mut world);
+    world.kill_server();
     world.lab.run_for(Duration::from_secs(60));
     let mut last = world.outside_of("alice");
     for who in &people[1..] {
@@ -163,9 +154,9 @@ fn a_newcomer_reaches_one_whom_the_introducer_knows_only_through_others() {
     world.stop_lending();
     world.cut("alice", "carol");
     world.lab.run_for(Duration::from_secs(2));
-    kill_server(&mut world);
+    world.kill_server();
     world.lab.run_for(SOON);
-    assert_eq!(status(&world, "alice", "carol").map(|carol| carol.secure), Some(false));
+    assert_eq!(world.status("alice", "carol").map(|carol| carol.secure), Some(false));
 
     let alice = world.outside_of("alice");
     world.join_with("dave", |config| {
@@ -180,7 +171,7 @@ fn a_newcomer_reaches_one_whom_the_introducer_knows_only_through_others() {
 #[test]
 fn a_member_that_starts_anew_without_a_rendezvous_comes_back_through_those_it_remembers() {
     let mut world = alice_and_bob();
-    kill_server(&mut world);
+    world.kill_server();
     let bob = world.hosts["bob"];
     world.lab.uninstall(bob);
     world.lab.run_for(Duration::from_secs(3));
@@ -205,7 +196,7 @@ fn two_who_lost_each_other_meet_again_through_a_third_when_there_is_no_rendezvou
         world.join(who);
     }
     assert!(world.run_until_secure(&["alice", "bob", "carol"], SOON));
-    kill_server(&mut world);
+    world.kill_server();
     world.lab.run_for(Duration::from_secs(60));
     world.stop_lending();
 
@@ -217,7 +208,7 @@ fn two_who_lost_each_other_meet_again_through_a_third_when_there_is_no_rendezvou
     }
 
     for (who, other) in [("alice", "bob"), ("bob", "alice"), ("alice", "carol")] {
-        let status = status(&world, who, other).expect("a peer");
+        let status = world.status(who, other).expect("a peer");
         assert!(status.secure && status.path == Path::Direct, "{who}: {status:?}");
     }
 }
@@ -230,7 +221,7 @@ fn a_member_that_moves_to_another_network_is_found_without_a_rendezvous() {
         world.join(who);
     }
     assert!(world.run_until_secure(&["alice", "bob", "carol"], SOON));
-    kill_server(&mut world);
+    world.kill_server();
     world.lab.run_for(Duration::from_secs(60));
 
     let router = world.routers["bob"];
@@ -269,14 +260,14 @@ fn who_left_without_a_rendezvous_stays_away_whatever_the_others_remember() {
         world.join(who);
     }
     assert!(world.run_until_secure(&["alice", "bob", "carol"], SOON));
-    kill_server(&mut world);
+    world.kill_server();
     world.lab.run_for(Duration::from_secs(60));
 
     world.with("bob", |mesh, now| mesh.leave(now));
     world.lab.run_for(Duration::from_secs(60));
 
     for who in ["alice", "carol"] {
-        assert!(status(&world, who, "bob").is_none(), "{who}");
+        assert!(world.status(who, "bob").is_none(), "{who}");
     }
 }
 
@@ -288,14 +279,14 @@ fn who_is_killed_without_a_rendezvous_is_given_up_after_some_minutes() {
         world.join(who);
     }
     assert!(world.run_until_secure(&["alice", "bob", "carol"], SOON));
-    kill_server(&mut world);
+    world.kill_server();
     let bob = world.hosts["bob"];
     world.lab.uninstall(bob);
 
     world.lab.run_for(Duration::from_secs(240));
 
     for who in ["alice", "carol"] {
-        assert!(status(&world, who, "bob").is_none(), "{who}");
+        assert!(world.status(who, "bob").is_none(), "{who}");
         assert_eq!(world.member(who).mesh.peers().count(), 1, "{who}");
     }
 }

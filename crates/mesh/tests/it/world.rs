@@ -1,21 +1,22 @@
 //! A virtual internet with a rendezvous and members behind NATs.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use identity::Identity;
-use mesh::{Config, Event, Mesh, Secret, ServerEvent, SocketId, SocketRequest, Via};
+use mesh::{Config, Event, Mesh, Secret, ServerEvent, Via};
 use netsim::{HostId, Kind, Lab, Link, Nat, Outgoing, Rng, RouterId, Segment, Stack, TTL};
 use wire::{
     IdentityKey, RunId,
+    agent::PeerStatus,
     datagram::{Protocol, protocol},
     signal::{Candidate, CandidateKind, Ticket},
 };
 
-use crate::server::Server;
+use crate::{member::Member, server::Server};
 
 /// From a member or the server to the middle of the internet; half of what `RTT` says.
 pub(crate) const RTT: Duration = Duration::from_millis(40);
@@ -31,99 +32,6 @@ pub(crate) enum Node {
     Member(Box<Member>),
 }
 
-/// A member and everything it told, with the time it told it.
-pub(crate) struct Member {
-    pub(crate) mesh: Mesh,
-    pub(crate) told: Vec<(Instant, Event)>,
-    pub(crate) started: Instant,
-    /// Packets to each address that has never answered.
-    to_the_silent: BTreeMap<SocketAddr, u32>,
-    heard: BTreeSet<SocketAddr>,
-    /// The sockets beside the main one, and the most that there ever were.
-    pub(crate) sockets: BTreeSet<SocketId>,
-    pub(crate) most_sockets: usize,
-    /// Whose datagrams never arrive here.
-    deaf_to: Vec<IpAddr>,
-    /// The first datagrams that came, but for QUIC's.
-    overheard: Vec<Vec<u8>>,
-}
-
-/// Sockets beside the main one have ports from here on.
-const FIRST_EXTRA: u16 = 20_000;
-
-impl Member {
-    fn settle(&mut self, now: Instant) {
-        while let Some(event) = self.mesh.poll_event() {
-            if event == Event::Server(ServerEvent::Tunnel(true)) {
-                self.mesh.tunnel_opened(now);
-            }
-            self.told.push((now, event));
-        }
-        while let Some(request) = self.mesh.poll_socket_request() {
-            match request {
-                SocketRequest::Open(id) => assert!(self.sockets.insert(id), "{id:?} is open"),
-                SocketRequest::Close(id) => assert!(self.sockets.remove(&id), "{id:?} is not open"),
-            }
-            self.most_sockets = self.most_sockets.max(self.sockets.len());
-        }
-    }
-
-    /// The next datagram to send, if its socket is open, and its time to live.
-    fn poll_packet(&mut self, now: Instant) -> Option<(Outgoing, u8)> {
-        loop {
-            self.settle(now);
-            let out = self.mesh.poll_transmit(now)?;
-            let (port, to) = match out.socket {
-                mesh::TUNNEL => (TUNNEL_PORT, SocketAddr::new(out.to.ip(), TUNNEL_PORT)),
-                SocketId::MAIN => (PORT, out.to),
-                extra if self.sockets.contains(&extra) => (FIRST_EXTRA + extra.0, out.to),
-                _ => continue,
-            };
-            let ttl = out.ttl.unwrap_or(TTL);
-            if out.socket == SocketId::MAIN && ttl == TTL {
-                self.note_sent(out.to);
-            }
-            return Some((Outgoing { port, to, payload: out.payload.to_vec() }, ttl));
-        }
-    }
-
-    fn socket_at(&self, port: u16) -> Option<SocketId> {
-        let extra = port.checked_sub(FIRST_EXTRA).map(SocketId).filter(|id| self.sockets.contains(id));
-        match port {
-            PORT => Some(SocketId::MAIN),
-            TUNNEL_PORT => Some(mesh::TUNNEL),
-            _ => extra,
-        }
-    }
-
-    fn note_sent(&mut self, to: SocketAddr) {
-        if !self.heard.contains(&to) && to.ip() != server_addr().ip() {
-            *self.to_the_silent.entry(to).or_default() += 1;
-        }
-    }
-
-    fn note_heard(&mut self, from: SocketAddr) {
-        if self.heard.insert(from) {
-            self.to_the_silent.remove(&from);
-        }
-    }
-
-    /// The address that has got most without ever answering, the rendezvous aside, and how many packets.
-    pub(crate) fn most_to_the_silent(&self) -> Option<(SocketAddr, u32)> {
-        self.to_the_silent.iter().map(|(addr, count)| (*addr, *count)).max_by_key(|(_, count)| *count)
-    }
-
-    /// Packets to addresses that have never answered, the rendezvous aside.
-    pub(crate) fn sent_to_the_silent(&self) -> u32 {
-        self.to_the_silent.values().sum()
-    }
-
-    /// When the first event came that is so.
-    pub(crate) fn when(&self, is_so: impl Fn(&Event) -> bool) -> Option<Duration> {
-        self.told.iter().find(|(_, event)| is_so(event)).map(|(at, _)| *at - self.started)
-    }
-}
-
 impl Stack for Node {
     fn handle_datagram(&mut self, port: u16, from: SocketAddr, payload: &[u8], now: Instant) {
         match self {
@@ -131,16 +39,7 @@ impl Stack for Node {
             Self::Server(server) => {
                 server.handle_datagram(port, from, payload, now);
             }
-            Self::Member(member) if member.deaf_to.contains(&from.ip()) => {}
-            Self::Member(member) => {
-                let Some(at) = member.socket_at(port) else { return };
-                member.note_heard(from);
-                if payload.first().is_some_and(|first| *first < 64) && member.overheard.len() < 100 {
-                    member.overheard.push(payload.to_vec());
-                }
-                member.mesh.handle_datagram(at, from, payload, now);
-                member.settle(now);
-            }
+            Self::Member(member) => member.handle_datagram(port, from, payload, now),
         }
     }
 
@@ -280,7 +179,7 @@ impl World {
     /// What was sent to the silent until here does not count: the network is another one.
     pub(crate) fn forget_silence(&mut self, who: &str) {
         if let Some(Node::Member(member)) = self.lab.stack_mut(self.hosts[who]) {
-            member.to_the_silent.clear();
+            member.forget_silence();
         }
     }
 
@@ -386,18 +285,7 @@ impl World {
             guess: true,
         };
         change(&mut config);
-        let member = Member {
-            mesh: Mesh::new(config, now),
-            told: Vec::new(),
-            started: now,
-            to_the_silent: BTreeMap::new(),
-            heard: BTreeSet::new(),
-            sockets: BTreeSet::new(),
-            most_sockets: 0,
-            deaf_to: Vec::new(),
-            overheard: Vec::new(),
-        };
-        self.lab.install(host, Node::Member(Box::new(member)));
+        self.lab.install(host, Node::Member(Box::new(Member::new(config, now))));
         self.lab.with(host, |node, now| node.handle_timeout(now));
     }
 
@@ -408,12 +296,20 @@ impl World {
         }
     }
 
+    /// What a member says of a peer, if it sees it.
+    pub(crate) fn status(&self, who: &str, peer: &str) -> Option<PeerStatus> {
+        self.member(who).mesh.peers().find(|status| status.name == peer)
+    }
+
+    /// The rendezvous is gone without a word.
+    pub(crate) fn kill_server(&mut self) {
+        self.lab.uninstall(self.server);
+    }
+
     /// Runs for so long, and gives the first datagram that begins so and comes to a member in that time.
     pub(crate) fn overheard(&mut self, first: u8, time: Duration) -> Option<Vec<u8>> {
         self.lab.run_for(time);
-        let heard =
-            |who: &&str| self.member(who).overheard.iter().find(|datagram| datagram.first() == Some(&first)).cloned();
-        self.hosts.keys().filter(|who| self.is_there(who)).find_map(heard)
+        self.hosts.keys().filter(|who| self.is_there(who)).find_map(|who| self.member(who).overheard(first))
     }
 
     fn is_there(&self, who: &str) -> bool {
@@ -434,7 +330,7 @@ impl World {
         for (who, other) in [(left, right), (right, left)] {
             let addresses = [self.lab.net.addresses(self.hosts[other]), &self.outsides[other]].concat();
             if let Some(Node::Member(member)) = self.lab.stack_mut(self.hosts[who]) {
-                member.deaf_to.extend(addresses);
+                member.be_deaf_to(addresses);
             }
         }
     }
