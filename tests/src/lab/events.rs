@@ -100,8 +100,7 @@ impl Lab {
             let device = if router.is_some() { "wan" } else { "eth0" };
             self.wait_until_running(far, &[&port_to(name)], deadline)?;
             self.wait_until_running(name, &[device], deadline)?;
-            // Who asked for a neighbour in vain would ask again only after a second.
-            self.node(name)?.feed("ip", &["-batch", "-"], &format!("neigh flush dev {device}\n"))?;
+            self.forget_neighbours(name, device)?;
         }
         Ok(())
     }
@@ -146,6 +145,12 @@ impl Lab {
     fn wait_for_lan(&self, router: &str, port: &str, host: &str, interface: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         self.wait_until_running(router, &["lan", port], deadline)?;
-        self.wait_until_running(host, &[interface], deadline)
+        self.wait_until_running(host, &[interface], deadline)?;
+        self.forget_neighbours(host, interface)
+    }
+
+    /// Who asked for a neighbour in vain would ask again only after a second.
+    fn forget_neighbours(&self, name: &str, interface: &str) -> anyhow::Result<()> {
+        self.node(name)?.feed("ip", &["-batch", "-"], &format!("neigh flush dev {interface}\n"))
     }
 }

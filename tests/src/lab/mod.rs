@@ -3,6 +3,7 @@
 //! A process first moves into a [`sandbox`]; then it may start a [`Lab`], or several with different prefixes.
 //! A lab gives [`Netns`]es to start programs in and sockets from, and can be changed while it runs:
 //! [`Lab::wire`], [`Lab::loss`], [`Lab::reboot`], [`Lab::renumber`], [`Lab::cable`], [`Lab::roam`], [`Lab::second`].
+//! What passes at a host's cable can be listened to: [`Lab::arrivals`], [`Lab::departures`].
 //! It ends when it is dropped; what a killed process leaves of it goes with the sandbox.
 //!
 //! It does not know the programs that run in it.
@@ -23,6 +24,7 @@ mod settings;
 mod sockets;
 mod spec;
 mod sys;
+mod tap;
 mod wire;
 
 use std::{
@@ -39,6 +41,7 @@ pub use netns::{Netns, join};
 use plan::{Plan, WIRES};
 pub use plan::{SERVER_V4, SERVER_V6};
 pub use spec::{SERVER, Site, sites};
+pub use tap::{Passed, Tap};
 pub use wire::{Change, Settings};
 use wire::{Leg, Wires};
 
