@@ -71,7 +71,8 @@ pub enum Event {
         /// The message.
         body: Vec<u8>,
     },
-    /// The other side of a signalling link is at another address, and has shown that it can be reached there.
+    /// The other side of a signalling link is at another address, and has shown that it can be reached there; or at another
+    /// port of the address before, where that goes without showing.
     Moved(SocketAddr),
     /// After [`SendError::Full`]: there is room again.
     Writable,

@@ -402,7 +402,8 @@ impl Session {
         let before = self.connection.stats().frame_rx;
         self.connection.handle_event(event);
         let after = self.connection.stats().frame_rx;
-        if after.path_response > before.path_response {
+        // Another port of one address is what a router that has forgotten us gives: nobody else can be meant by it.
+        if after.path_response > before.path_response || from.ip() == self.remote.ip() {
             self.follow(from, events);
         }
         let news = |of: FrameStats| (of.acks, of.crypto, of.stream, of.datagram, of.ping, of.handshake_done);
@@ -462,7 +463,7 @@ impl Session {
         [self.connection.poll_timeout(), self.deadline, self.paced_until, self.echo.due()].into_iter().flatten().min()
     }
 
-    /// Takes over a new address of the other side, once it has answered there.
+    /// Takes over the other side's address of which QUIC has taken an authentic packet.
     fn follow(&mut self, from: SocketAddr, events: &mut Events) {
         let remote = self.connection.remote_address();
         if remote == self.remote || remote != from {

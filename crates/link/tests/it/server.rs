@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use identity::Identity;
 use link::{Accept, Event, Kind};
@@ -96,6 +96,31 @@ fn a_client_that_moves_keeps_its_link_and_its_new_address_is_told() {
     assert_eq!(net.node(server).messages().len(), 1);
     assert_eq!(net.node(server).count(|event| *event == Event::Moved(moved)), 1);
     assert_eq!(net.node(server).endpoint.remote(at), Some(moved));
+}
+
+/// A router that has forgotten a session gives it another port; what is relayed to it can't wait for a round trip.
+#[test]
+fn another_port_of_the_same_address_is_followed_at_once_and_back() {
+    let mut net = Net::new(4);
+    let server = net.endpoint(&client(255), Accept::Signal, Link::of(DELAY / 2));
+    let (host, link) = clients(&mut net, server, 1)[0];
+    net.lab.run_for(RTT * 3);
+    let before = net.node(server).endpoint.remote(net.node(server).connected().unwrap().1).unwrap();
+    let other_port = SocketAddr::new(before.ip(), before.port() + 1);
+
+    let packet = net.lab.with(host.id, |node, now| {
+        node.endpoint.send_message(link, 0, b"from elsewhere").unwrap();
+        node.endpoint.poll_transmit(now).unwrap().payload
+    });
+    net.lab.with(server.id, |node, now| node.endpoint.handle_datagram(other_port, &packet, now));
+    net.lab.run_for(Duration::ZERO);
+    assert_eq!(net.node(server).count(|event| *event == Event::Moved(other_port)), 1);
+
+    net.lab.run_for(Duration::from_secs(5));
+    net.with(host, |endpoint, _| endpoint.send_message(link, 0, b"here after all")).unwrap();
+    net.lab.run_for(Duration::from_secs(5));
+    assert_eq!(net.node(server).count(|event| *event == Event::Moved(before)), 1);
+    assert_eq!(net.node(server).messages().len(), 2);
 }
 
 /// Who copies a packet of a session and sends it from elsewhere must not make the server publish that address.
