@@ -73,6 +73,7 @@ mod event;
 mod guess;
 mod hygiene;
 mod ledger;
+mod owed;
 mod pace;
 mod path;
 mod peer;

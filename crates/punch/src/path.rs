@@ -108,7 +108,7 @@ impl Path {
 
     /// Pings by this plan from now on.
     pub(crate) fn start(&mut self, plan: &'static [Duration], now: Instant) {
-        (self.plan, self.step, self.due) = (plan, 0, Some(now));
+        (self.plan, self.step, self.due) = (plan, 0, plan.first().map(|first| now + *first));
     }
 
     /// Takes back what the plan has beyond so many pings.

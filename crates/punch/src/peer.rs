@@ -13,9 +13,10 @@ use crate::{
     Event, Ignored, SocketId, Way,
     choice::better,
     hygiene,
+    owed::Owed,
     pace::Limiter,
     path::{Path, Rank, State},
-    schedule::{PINGS_BESIDE, VOLLEY},
+    schedule::{LEFT_AFTER, PINGS_BESIDE, VOLLEY},
     search::Search,
     shared::Shared,
     window::Window,
@@ -51,6 +52,8 @@ pub(crate) struct Peer {
     pub(crate) traffic: Option<Instant>,
     /// The first session packet sent since anything came from the peer.
     pub(crate) unheard: Option<Instant>,
+    /// What was sent by the selected path and has no answer yet.
+    pub(crate) owed: Owed,
     pongs: Limiter,
 }
 
@@ -70,6 +73,7 @@ impl Peer {
             suspected: false,
             traffic: None,
             unheard: None,
+            owed: Owed::default(),
             pongs: Limiter::new(PONG_GAP, PONG_BURST),
         }
     }
@@ -201,10 +205,17 @@ impl Peer {
         }
     }
 
+    /// Traffic goes by a way that owes nothing yet.
+    fn select(&mut self, way: Way) {
+        if self.selected.replace(way) != Some(way) {
+            self.owed.clear();
+        }
+        self.suspected = false;
+    }
+
     /// Traffic goes by a way that is not proved yet.
     pub(crate) fn select_usable(&mut self, way: Way, shared: &mut Shared) {
-        self.selected = Some(way);
-        self.suspected = false;
+        self.select(way);
         let kind = self.path(way).map_or(CandidateKind::PeerReflexive, |path| path.kind);
         tracing::debug!(peer = %self.tag, %kind, "A path is usable");
         shared.events.push_back(Event::Usable { peer: self.tag, way, kind });
@@ -251,8 +262,7 @@ impl Peer {
     /// A direct path is proved: the search is over.
     fn end_search(&mut self, way: Way, search: &Search, now: Instant, shared: &mut Shared) {
         let moved = self.doubt.take().is_some() && self.selected.is_some_and(|old| old != way && old.is_direct());
-        self.selected = Some(way);
-        self.suspected = false;
+        self.select(way);
         for path in &mut self.paths {
             path.shorten(PINGS_BESIDE);
         }
@@ -272,8 +282,7 @@ impl Peer {
         let Some(path) = better(&self.paths, current, now) else { return };
         let (peer, way, kind, rtt) = (self.tag, path.way, path.kind, path.rtt.unwrap_or_default());
         tracing::info!(%peer, %kind, ?rtt, "Traffic moves to another path");
-        self.selected = Some(way);
-        self.suspected = false;
+        self.select(way);
         shared.events.push_back(Event::Switched { peer, way, kind, rtt });
     }
 
@@ -281,12 +290,23 @@ impl Peer {
         let tag = self.tag;
         let Some(path) = self.path_mut(from) else { return };
         path.note_heard(now);
+        let rtt = path.rtt;
         // What comes through a relay says nothing of a direct path.
         if from.is_direct() || self.selected.is_none_or(|way| !way.is_direct()) {
+            self.owed.note_heard(rtt, now);
             self.unheard = None;
             self.suspected = false;
+        } else if self.is_left(now) {
+            self.begin_suspicion(now, shared);
         }
         shared.note_heard(from, tag, now);
+    }
+
+    /// Whether the peer, who was just heard by a relay, no longer uses the direct path: it has moved, or misses what we say.
+    fn is_left(&self, now: Instant) -> bool {
+        let heard = self.selected_path().and_then(|path| path.heard);
+        let is_silent = heard.is_some_and(|heard| now.duration_since(heard) > LEFT_AFTER);
+        is_silent && !self.suspected && self.search.is_none()
     }
 
     /// The peer chose to send from there. If it sent from elsewhere before, it may have moved, or merely have chosen another
@@ -327,6 +347,7 @@ impl Peer {
         if chosen {
             self.traffic = Some(now);
             self.unheard.get_or_insert(now);
+            self.owed.note_sent(now);
         }
     }
 

@@ -102,6 +102,7 @@ impl Peer {
         }
         self.search = None;
         self.suspected = false;
+        self.owed.clear();
         if self.selected.is_some() {
             self.doubt = None;
             self.begin_doubt(now, shared);
@@ -129,6 +130,7 @@ impl Peer {
     pub(crate) fn lose(&mut self, now: Instant, shared: &mut Shared) {
         self.doubt = None;
         self.suspected = false;
+        self.owed.clear();
         let Some(way) = self.selected.take() else { return };
         let silent = self.unheard.take().is_some();
         let mut why = LostReason::Silence;
@@ -183,10 +185,10 @@ impl Peer {
     /// When the selected path owes an answer, if nothing comes.
     fn suspicious_at(&self) -> Option<Instant> {
         let path = self.selected_path().filter(|_| !self.suspected && self.doubt.is_none())?;
-        self.unheard.map(|since| since + suspicious_after(path.rtt))
+        self.owed.since().map(|since| since + suspicious_after(path.rtt))
     }
 
-    fn begin_suspicion(&mut self, now: Instant, shared: &mut Shared) {
+    pub(crate) fn begin_suspicion(&mut self, now: Instant, shared: &mut Shared) {
         self.suspected = true;
         shared.events.push_back(Event::Suspected { peer: self.tag });
         let Some(way) = self.selected else { return };
