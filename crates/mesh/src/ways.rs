@@ -196,11 +196,22 @@ impl Mesh {
                 self.try_where_seen(peer, now);
             }
             punch::Event::Unreachable { peer, why, .. } => {
-                let routers = self.why_not_direct(peer).map(|routers| format!(": {routers}")).unwrap_or_default();
-                self.path_missing(peer, false, format!("{why}{routers}"), now);
+                let why = self.with_routers(&why.to_string(), peer);
+                self.path_missing(peer, false, why, now);
             }
-            punch::Event::Guessed { peer, met } => self.guess_ended(peer, met, now),
+            punch::Event::Guessed { peer, met } => {
+                self.guess_ended(peer, met, now);
+                if !met && self.peers.get(&peer).is_some_and(|peer| peer.path != Path::Direct) {
+                    let why = self.with_routers("ports were guessed in vain", peer);
+                    self.path_missing(peer, false, why, now);
+                }
+            }
         }
+    }
+
+    /// A reason, and what there is to say of the routers.
+    fn with_routers(&self, why: &str, tag: PeerTag) -> String {
+        self.why_not_direct(tag).map_or(why.to_owned(), |routers| format!("{why}: {routers}"))
     }
 
     fn path_found(

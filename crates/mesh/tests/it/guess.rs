@@ -253,6 +253,23 @@ fn until_guessing(world: &mut World) {
 }
 
 #[test]
+fn who_has_guessed_in_vain_says_so() {
+    let mut world = pair(3, [Kind::Symmetric, Kind::Port]);
+    until_guessing(&mut world);
+
+    world.cut("alice", "bob");
+    world.lab.run_for(Duration::from_secs(15));
+
+    let is_told = |event: &Event| match event {
+        Event::Path { path: Path::Relay, why, .. } => why.starts_with("ports were guessed in vain: "),
+        _ => false,
+    };
+    for who in ["alice", "bob"] {
+        assert!(world.member(who).when(is_told).is_some(), "{who}");
+    }
+}
+
+#[test]
 fn a_guess_ends_when_the_system_refuses_its_packets() {
     let mut world = pair(3, [Kind::Symmetric, Kind::Port]);
     until_guessing(&mut world);
