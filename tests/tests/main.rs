@@ -9,6 +9,8 @@ mod calls;
 #[cfg(target_os = "linux")]
 mod early;
 #[cfg(target_os = "linux")]
+mod families;
+#[cfg(target_os = "linux")]
 mod guess;
 #[cfg(target_os = "linux")]
 mod lab;
@@ -58,6 +60,7 @@ fn main() -> std::process::ExitCode {
     let calls = [
         calls::tests(),
         early::tests(),
+        families::tests(),
         guess::tests(),
         life::tests(),
         lanes::tests(),

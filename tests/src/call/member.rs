@@ -132,7 +132,7 @@ pub struct Options<'a> {
     pub channel: &'a str,
     /// Under which name.
     pub name: &'a str,
-    /// What else to give `puncher join`; with `--via` no rendezvous is named.
+    /// What else to give `puncher join`; with `--via` no rendezvous is named, with `--server` another one.
     pub more: &'a [&'a str],
 }
 
@@ -141,7 +141,7 @@ impl Options<'_> {
         let mut command = home.command(lab, self.node, "puncher");
         let server = Rendezvous::address();
         command.args(["join", self.channel, "--name", self.name, "--json", "--no-input"]);
-        if !self.more.contains(&"--via") {
+        if !self.more.iter().any(|option| ["--via", "--server"].contains(option)) {
             command.args(["--server", &server]);
         }
         command.args(self.more);
