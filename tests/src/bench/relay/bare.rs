@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::load::{Flow, Load, PAYLOAD};
+use super::load::{Flow, Load, PAYLOAD, Shape};
 use crate::bench::{program, usage::Pid};
 
 /// As long as a frame of ours.
@@ -53,7 +53,7 @@ impl Bare {
         let flows = self.sockets.iter().map(flow).collect::<Result<_>>()?;
         let receivers = self.sockets.iter().map(UdpSocket::try_clone).collect::<Result<_, _>>()?;
         let pid = Pid(self.child.id());
-        Ok(Load { pid, flows, receivers, copies: 1, heard_by: 1, callers: Vec::new() })
+        Ok(Load { pid, flows, receivers, copies: 1, heard_by: 1, shape: Shape::VOICE, callers: Vec::new() })
     }
 }
 

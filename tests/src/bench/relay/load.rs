@@ -1,14 +1,16 @@
 //! Frames through a relay, as many as it takes, and what they cost it.
 
 use std::{
-    io::IoSliceMut,
+    io::{IoSlice, IoSliceMut},
     net::UdpSocket,
     os::fd::AsRawFd,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
+use nix::sys::socket::{
+    ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmsg, setsockopt, sockopt::UdpGroSegment,
+};
 
 use crate::bench::{caller::Caller, usage::Pid};
 
@@ -24,11 +26,40 @@ const LOST: Duration = Duration::from_millis(50);
 /// Frames a second when it is their delay that is measured.
 const PACE: u32 = 10_000;
 
+/// What is sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// What each frame carries, in bytes.
+    pub(super) payload: usize,
+    /// How many frames each flow sends at once: more than one go to the system as a run (GSO), and come as such (GRO).
+    pub(super) run: usize,
+}
+
+impl Shape {
+    pub(super) const VOICE: Self = Self { payload: PAYLOAD, run: 1 };
+    /// As of a file.
+    pub(super) const LONG: Self = Self { payload: 1200, run: 1 };
+    /// The same, many in a row.
+    pub(super) const BULK: Self = Self { run: 32, ..Self::LONG };
+}
+
 /// One who sends the same frame again and again.
 pub(super) struct Flow {
     /// Connected to the relay.
     pub(super) socket: UdpSocket,
     pub(super) frame: Vec<u8>,
+}
+
+impl Flow {
+    fn send(&self, run: usize) -> Result<()> {
+        if run == 1 {
+            return self.socket.send(&self.frame).map(drop).context("send a frame");
+        }
+        let slices = vec![IoSlice::new(&self.frame); run];
+        let size = [ControlMessage::UdpGsoSegments(&(self.frame.len() as u16))];
+        sendmsg::<()>(self.socket.as_raw_fd(), &slices, &size, MsgFlags::empty(), None).context("send a run")?;
+        Ok(())
+    }
 }
 
 /// All who send through one relay, and all who get something.
@@ -40,6 +71,7 @@ pub(super) struct Load {
     pub(super) copies: usize,
     /// Which receiver gets the frames of the first flow.
     pub(super) heard_by: usize,
+    pub(super) shape: Shape,
     /// Whose sockets these are, where sessions are to be kept alive.
     pub(super) callers: Vec<Caller>,
 }
@@ -56,10 +88,13 @@ impl Load {
         Ok(())
     }
 
-    /// Deliveries per second of the relay's processor time. Each flow sends one frame, then all wait until these have
-    /// come: nothing is lost for want of room.
+    /// Deliveries per second of the relay's processor time. Each flow sends one frame, or one run, then all wait until these
+    /// have come: nothing is lost for want of room.
     pub(super) fn deliveries(&self) -> Result<f64> {
-        let mut drain = Drain::new();
+        if self.shape.run > 1 {
+            self.receivers.iter().try_for_each(|socket| setsockopt(socket, UdpGroSegment, &true)).context("allow runs")?;
+        }
+        let mut drain = Drain::new(self.shape);
         self.rounds(START, &mut drain)?;
         let before = self.pid.run_time()?;
         let (came, sent) = self.rounds(MEASURED, &mut drain)?;
@@ -73,9 +108,9 @@ impl Load {
         let (mut came, mut sent) = (0, 0);
         while Instant::now() < end {
             for flow in &self.flows {
-                flow.socket.send(&flow.frame).context("send a frame")?;
+                flow.send(self.shape.run)?;
             }
-            let expected = self.flows.len() * self.copies;
+            let expected = self.flows.len() * self.copies * self.shape.run;
             sent += expected;
             came += drain.until(&self.receivers, expected);
         }
@@ -114,13 +149,18 @@ impl Load {
 struct Drain {
     headers: MultiHeaders<SockaddrIn>,
     bytes: Vec<u8>,
+    /// Room for what comes at once: a frame, or a run.
+    slot: usize,
+    shape: Shape,
 }
 
 impl Drain {
     const AT_ONCE: usize = 32;
 
-    fn new() -> Self {
-        Self { headers: MultiHeaders::preallocate(Self::AT_ONCE, None), bytes: vec![0; Self::AT_ONCE * 2048] }
+    fn new(shape: Shape) -> Self {
+        let slot = if shape.run > 1 { 1 << 16 } else { 2048 };
+        let (headers, bytes) = (MultiHeaders::preallocate(Self::AT_ONCE, None), vec![0; Self::AT_ONCE * slot]);
+        Self { headers, bytes, slot, shape }
     }
 
     /// How many came, of those that are expected.
@@ -138,10 +178,15 @@ impl Drain {
 
     fn take(&mut self, socket: &UdpSocket) -> usize {
         let mut slots: Vec<[IoSliceMut<'_>; 1]> =
-            self.bytes.chunks_exact_mut(2048).map(|slot| [IoSliceMut::new(slot)]).collect();
+            self.bytes.chunks_exact_mut(self.slot).map(|slot| [IoSliceMut::new(slot)]).collect();
         let received = recvmmsg(socket.as_raw_fd(), &mut self.headers, &mut slots, MsgFlags::MSG_DONTWAIT, None);
-        // What the rendezvous says besides is shorter or longer than a frame.
-        let is_frame = |len: usize| (PAYLOAD..PAYLOAD + 16).contains(&len);
-        received.map_or(0, |received| received.filter(|message| is_frame(message.bytes)).count())
+        // What the rendezvous says besides is shorter or longer than a frame, and shorter than a run.
+        let Shape { payload, run } = self.shape;
+        let frames = |len: usize| match len / payload {
+            1 if len < payload + 16 => 1,
+            several if run > 1 => several,
+            _ => 0,
+        };
+        received.map_or(0, |received| received.map(|message| frames(message.bytes)).sum())
     }
 }

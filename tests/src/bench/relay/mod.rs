@@ -18,7 +18,7 @@ use registry::{ChannelName, ConnId};
 use relay::{Limits, Relay};
 use wire::{MemberSlot, stun};
 
-use self::{bare::Bare, load::Load, ours::Ours, turn::Coturn};
+use self::{bare::Bare, load::{Load, Shape}, ours::Ours, turn::Coturn};
 use super::{
     figures,
     row::{Bound, Rows},
@@ -47,8 +47,10 @@ pub(super) fn run(rows: &mut Rows<'_>) -> Result<()> {
     let bare = Bare::start(SESSIONS)?;
     super::progress("members, allocations");
     let mut loads = Loads {
-        pairs: ours.load("pair", 2)?,
-        calls: ours.load("call", CALL)?,
+        pairs: ours.load("pair", 2, Shape::VOICE)?,
+        calls: ours.load("call", CALL, Shape::VOICE)?,
+        long: ours.load("long", 2, Shape::LONG)?,
+        bulk: ours.one_way("bulk", Shape::BULK)?,
         bare: bare.load()?,
         coturn: coturn.as_ref().map(|coturn| coturn.load(SESSIONS)).transpose()?,
     };
@@ -73,6 +75,10 @@ pub(super) fn run(rows: &mut Rows<'_>) -> Result<()> {
     rows.add("pairs against a bare forwarder", against, "times", Bound::AtLeast(0.9));
     let against = middle(|turn| Some(turn.calls / turn.coturn?));
     rows.add("frames for 7 against coturn's deliveries", against, "times", Bound::AtLeast(2.0));
+    rows.tell("long frames per second of CPU, one from each in turn", middle(|turn| Some(turn.long)), "frames/s");
+    let what = format!("... in runs of {} from one to another (GRO, GSO)", Shape::BULK.run);
+    rows.tell(what, middle(|turn| Some(turn.bulk)), "frames/s");
+    rows.tell("... runs against one in turn", middle(|turn| Some(turn.bulk / turn.long)), "times");
     let their_delay = middle(|turn| turn.coturn_delay);
     let bound = their_delay.map_or(Bound::None, Bound::AtMost);
     let delay = middle(|turn| turn.coturn_delay.map(|_| turn.delay));
@@ -86,6 +92,10 @@ pub(super) fn run(rows: &mut Rows<'_>) -> Result<()> {
 struct Loads {
     pairs: Load,
     calls: Load,
+    /// Long frames, each of which has another way than the one before.
+    long: Load,
+    /// Long frames in runs from one to another.
+    bulk: Load,
     bare: Load,
     coturn: Option<Load>,
 }
@@ -95,6 +105,8 @@ struct Loads {
 struct Turn {
     pairs: f64,
     calls: f64,
+    long: f64,
+    bulk: f64,
     bare: f64,
     coturn: Option<f64>,
     delay: f64,
@@ -105,11 +117,15 @@ impl Loads {
     fn measure(&mut self) -> Result<Turn> {
         self.pairs.settle()?;
         self.calls.settle()?;
+        self.long.settle()?;
+        self.bulk.settle()?;
         Ok(Turn {
             pairs: self.pairs.deliveries()?,
             coturn: self.coturn.as_ref().map(Load::deliveries).transpose()?,
             bare: self.bare.deliveries()?,
             calls: self.calls.deliveries()?,
+            long: self.long.deliveries()?,
+            bulk: self.bulk.deliveries()?,
             delay: self.pairs.delay_us()?,
             coturn_delay: self.coturn.as_ref().map(Load::delay_us).transpose()?,
         })

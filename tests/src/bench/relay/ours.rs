@@ -7,7 +7,7 @@ use wire::{MemberSlot, relay as frames};
 
 use super::{
     SESSIONS,
-    load::{Flow, Load, PAYLOAD},
+    load::{Flow, Load, Shape},
 };
 use crate::{
     bench::{
@@ -41,9 +41,20 @@ impl Ours {
     }
 
     /// Members in channels of so many, each of whom sends to all the others of its channel.
-    pub(super) fn load(&self, what: &str, channel: usize) -> Result<Load> {
-        let mut members = Vec::new();
-        for number in 0..SESSIONS.next_multiple_of(channel) {
+    pub(super) fn load(&self, what: &str, channel: usize, shape: Shape) -> Result<Load> {
+        self.load_of(SESSIONS.next_multiple_of(channel), what, channel, shape)
+    }
+
+    /// One who sends to one other.
+    pub(super) fn one_way(&self, what: &str, shape: Shape) -> Result<Load> {
+        let mut load = self.load_of(2, what, 2, shape)?;
+        load.flows.truncate(1);
+        Ok(load)
+    }
+
+    fn load_of(&self, count: usize, what: &str, channel: usize, shape: Shape) -> Result<Load> {
+        let (mut members, sealed) = (Vec::new(), vec![7; shape.payload]);
+        for number in 0..count {
             members.push(Caller::start(self.at, format!("{what}-{}", number / channel), format!("member-{number}"))?);
             if members.len() % channel == 0 {
                 until_joined(&mut members[number + 1 - channel..])?;
@@ -56,12 +67,12 @@ impl Ours {
             let seats = others.map(|(_, other)| Some(other.joined.as_ref()?.slot)).collect::<Option<Vec<MemberSlot>>>();
             let session = member.joined.as_ref().and_then(|joined| joined.relay).context("no relay")?.session;
             let frame = match seats.context("not joined")?[..] {
-                [one] => frames::up(session, one, &[7; PAYLOAD]),
-                ref several => frames::fan_out(session, several, &[7; PAYLOAD]),
+                [one] => frames::up(session, one, &sealed),
+                ref several => frames::fan_out(session, several, &sealed),
             };
             flows.push(Flow { socket: member.socket.try_clone()?, frame });
             receivers.push(member.socket.try_clone()?);
         }
-        Ok(Load { pid: self.pid(), flows, receivers, copies: channel - 1, heard_by: 1, callers: members })
+        Ok(Load { pid: self.pid(), flows, receivers, copies: channel - 1, heard_by: 1, shape, callers: members })
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use wire::stun;
 
-use super::load::{Flow, Load, PAYLOAD};
+use super::load::{Flow, Load, PAYLOAD, Shape};
 use crate::{bench::usage::Pid, call::Home};
 
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
@@ -58,7 +58,7 @@ impl Coturn {
             flows.push(self.flow_to(SocketAddrV4::new(Ipv4Addr::LOCALHOST, peer.local_addr()?.port()))?);
             receivers.push(peer);
         }
-        Ok(Load { pid: self.pid(), flows, receivers, copies: 1, heard_by: 0, callers: Vec::new() })
+        Ok(Load { pid: self.pid(), flows, receivers, copies: 1, heard_by: 0, shape: Shape::VOICE, callers: Vec::new() })
     }
 
     /// An allocation, and a channel of it to that peer.
