@@ -12,8 +12,7 @@ use anyhow::{Context, Result, bail};
 use super::{
     Options,
     figures::median,
-    member::Member,
-    program::Says,
+    member::{Joining, Member},
     row::{Bound, Rows},
     stage::Stage,
 };
@@ -172,11 +171,11 @@ fn meet(lab: &Lab, pair: &Pair) -> Result<Outcome> {
     let channel = format!("m{}", MEETING.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
     let [first, second] = pair.sites().map(|site| format!("{site}1"));
     let start = Instant::now();
-    let mut first = Member::join_in(lab, &first, &channel, "first", &[], Says::Stdout)?;
+    let mut first = Member::join(lab, Joining::new(&first, &channel, "first"))?;
     if !first.joins_by(start + PATIENCE) {
         return Ok(Outcome { path: "none".into(), took: None });
     }
-    let mut second = Member::join_in(lab, &second, &channel, "second", &[], Says::Stdout)?;
+    let mut second = Member::join(lab, Joining::new(&second, &channel, "second"))?;
     let deadline = Instant::now() + PATIENCE;
     let ((there, there_took), (back, back_took)) =
         (first.path_by("second", deadline), second.path_by("first", deadline));

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Deserialize;
 
-use super::{
-    program::{Line, Program, Says},
-    stage::Stage,
-};
+use super::program::{Line, Program, Says};
 use crate::{
     call::{Home, Rendezvous},
     lab::Lab,
@@ -37,9 +34,11 @@ pub(super) struct Event {
     pub(super) since_known_ms: Option<u64>,
     #[serde(default)]
     secure: bool,
-    /// When it came.
+    /// When it came, and the whole of it.
     #[serde(skip)]
     at: Option<Instant>,
+    #[serde(skip)]
+    line: String,
 }
 
 impl Event {
@@ -53,42 +52,47 @@ impl Event {
     }
 }
 
-impl Member {
-    /// Starts it; what it takes until it has joined is to be waited for.
-    pub(super) fn join(
-        stage: &Stage,
-        node: &str,
-        channel: &str,
-        name: &str,
-        more: &[&str],
-        says: Says,
-    ) -> Result<Self> {
-        Self::join_in(&stage.lab, node, channel, name, more, says)
+/// How to join.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Joining<'a> {
+    pub(super) node: &'a str,
+    pub(super) channel: &'a str,
+    pub(super) name: &'a str,
+    /// Whether stdin and stdout are the voice lane.
+    pub(super) talks: bool,
+}
+
+impl<'a> Joining<'a> {
+    pub(super) fn new(node: &'a str, channel: &'a str, name: &'a str) -> Self {
+        Self { node, channel, name, talks: false }
     }
 
-    /// The same in a lab that has a rendezvous.
-    pub(super) fn join_in(lab: &Lab, node: &str, channel: &str, name: &str, more: &[&str], says: Says) -> Result<Self> {
-        Self::start(Home::new(), lab, node, channel, name, more, says)
+    /// With stdin and stdout as the voice lane.
+    pub(super) fn talking(node: &'a str, channel: &'a str, name: &'a str) -> Self {
+        Self { talks: true, ..Self::new(node, channel, name) }
+    }
+}
+
+impl Member {
+    /// Starts it in a lab that has a rendezvous; what it takes until it has joined is to be waited for.
+    pub(super) fn join(lab: &Lab, how: Joining<'_>) -> Result<Self> {
+        Self::start(Home::new(), lab, how)
     }
 
     /// Leaves properly, and comes back as the same person to another channel.
-    pub(super) fn come_back(
-        mut self,
-        stage: &Stage,
-        node: &str,
-        channel: &str,
-        name: &str,
-        more: &[&str],
-        says: Says,
-    ) -> Result<Self> {
+    pub(super) fn come_back(mut self, lab: &Lab, how: Joining<'_>) -> Result<Self> {
         self.program.end()?;
-        Self::start(self.home, &stage.lab, node, channel, name, more, says)
+        Self::start(self.home, lab, how)
     }
 
-    fn start(home: Home, lab: &Lab, node: &str, channel: &str, name: &str, more: &[&str], says: Says) -> Result<Self> {
+    fn start(home: Home, lab: &Lab, how: Joining<'_>) -> Result<Self> {
         let server = Rendezvous::address();
-        let args = ["join", channel, "--server", &server, "--name", name, "--json", "--no-input"];
-        let program = Program::start(Some(lab.node(node)?), &home, "puncher", &[&args, more].concat(), says)?;
+        let mut args = vec!["join", how.channel, "--server", &server, "--name", how.name, "--json", "--no-input"];
+        let says = if how.talks { Says::Stderr } else { Says::Stdout };
+        if how.talks {
+            args.extend(["--pipe", "voice"]);
+        }
+        let program = Program::start(Some(lab.node(how.node)?), &home, "puncher", &args, says)?;
         Ok(Self { program, home, events: Vec::new() })
     }
 
@@ -174,8 +178,16 @@ impl Member {
     fn take(&mut self, line: &Line) {
         // In a pipeline warnings come the same way.
         if let Ok(event) = serde_json::from_str::<Event>(&line.text) {
-            self.events.push(Event { at: Some(line.at), ..event });
+            self.events.push(Event { at: Some(line.at), line: line.text.clone(), ..event });
         }
+    }
+
+    /// All that it has told so far, for when something goes wrong.
+    pub(super) fn story(&mut self) -> String {
+        while let Some(line) = self.program.line_by(Instant::now()) {
+            self.take(&line);
+        }
+        self.events.iter().map(|event| event.line.as_str()).collect::<Vec<_>>().join("\n")
     }
 
     /// Leaves properly.

@@ -20,6 +20,7 @@ mod stage;
 mod talk;
 mod text;
 mod usage;
+mod voice;
 
 use std::{io::Write, path::PathBuf};
 

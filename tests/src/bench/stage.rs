@@ -8,12 +8,12 @@ use crate::{
     lab::{Lab, SERVER},
 };
 
-/// One way to or from any site and the network: four of them are a round trip of 40 ms.
-pub(super) const LEG_MS: u32 = 10;
-/// The round trip between any two.
-pub(super) const RTT_MS: f64 = 4.0 * LEG_MS as f64;
+/// The round trip between any two, unless it is said otherwise.
+pub(super) const RTT_MS: u32 = 40;
 /// The way from one to another.
-pub(super) const ONE_WAY_MS: f64 = RTT_MS / 2.0;
+pub(super) const ONE_WAY_MS: f64 = RTT_MS as f64 / 2.0;
+/// A round trip crosses the wire of each of two sites twice.
+const LEGS: u32 = 4;
 
 /// A running lab with its rendezvous.
 #[derive(Debug)]
@@ -36,18 +36,18 @@ impl Stage {
         Ok(Self { _rendezvous: rendezvous, lab, _home: home })
     }
 
-    /// Sites behind port-restricted NATs, a round trip of [`RTT_MS`] from each other and from the rendezvous.
-    pub(super) fn apart(prefix: &str, sites: &[&str], more: &str) -> Result<Self> {
-        let wire = format!("wire=delay~{LEG_MS}ms");
-        let sites: Vec<_> = sites.iter().map(|site| format!("{site}=port:{wire}{more}")).collect();
+    /// Sites behind routers of these kinds, a round trip of `rtt_ms` from each other and from the rendezvous; `more` is
+    /// what else their wires do.
+    pub(super) fn spread(prefix: &str, rtt_ms: u32, sites: &[(&str, &str)], more: &str) -> Result<Self> {
+        let wire = format!("wire=delay~{}ms", rtt_ms / LEGS);
+        let sites: Vec<_> = sites.iter().map(|(site, kind)| format!("{site}={kind}:{wire}{more}")).collect();
         Self::build(prefix, &format!("srv=server:{wire} {}", sites.join(" ")))
     }
 
-    /// Sites behind routers of another kind, as far from each other.
-    pub(super) fn behind(kind: &str, prefix: &str, sites: &[&str]) -> Result<Self> {
-        let wire = format!("wire=delay~{LEG_MS}ms");
-        let sites: Vec<_> = sites.iter().map(|site| format!("{site}={kind}:{wire}")).collect();
-        Self::build(prefix, &format!("srv=server:{wire} {}", sites.join(" ")))
+    /// Sites behind port-restricted NATs, [`RTT_MS`] from each other and from the rendezvous.
+    pub(super) fn apart(prefix: &str, sites: &[&str], more: &str) -> Result<Self> {
+        let sites: Vec<_> = sites.iter().map(|site| (*site, "port")).collect();
+        Self::spread(prefix, RTT_MS, &sites, more)
     }
 
     /// What members give as `--server`.

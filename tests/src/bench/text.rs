@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::{
     figures::{largest, median},
-    member::{Member, ms},
+    member::{Joining, Member, ms},
     program::{Program, Says},
     row::{Bound, Rows},
     stage::Stage,
@@ -31,8 +31,8 @@ const LOSS_PERCENT: u8 = 5;
 /// Runs the bench.
 pub(super) fn run(rows: &mut Rows<'_>) -> Result<()> {
     let stage = Stage::apart("text-", &["A", "B"], "")?;
-    let mut alice = Member::join(&stage, "A1", "den", "alice", &[], Says::Stdout)?;
-    let mut bob = Member::join(&stage, "B1", "den", "bob", &[], Says::Stdout)?;
+    let mut alice = Member::join(&stage.lab, Joining::new("A1", "den", "alice"))?;
+    let mut bob = Member::join(&stage.lab, Joining::new("B1", "den", "bob"))?;
     alice.connected("bob")?;
     bob.connected("alice")?;
     let tail = Program::start(None, &bob.home, "chatctl", &["tail", "--json"], Says::Stdout)?;

@@ -1,49 +1,37 @@
-//! How fast members find each other.
+//! From the start of a program until it hears the others.
 
 use std::{
-    io::{Read, Write},
-    process::{ChildStdin, ChildStdout},
-    sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
-use wire::{
-    agent::{MAX_RECORD, Peers, VoiceRecord},
-    frame,
-    voice::{Flags, Frame, MediaTime, Voice},
-};
 
-use super::{
+use super::RUNS;
+use crate::bench::{
     figures::{largest, median},
-    member::{Member, ms_between},
-    program::{PATIENCE, Says},
+    member::{Joining, Member, ms_between},
     row::{Bound, Rows},
     stage::{RTT_MS, Stage},
+    voice::{Heard, speak},
 };
 
-/// Of each kind that is compared.
-const RUNS: usize = 10;
 /// Keys are made by chance: after so many runs there have been enough of both orders.
 const MOST_RUNS: usize = 40;
-/// As a microphone has it.
-const FRAME: Duration = Duration::from_millis(10);
 /// Three members start within 100 ms.
 const STAGGER: Duration = Duration::from_millis(45);
+const RTT: f64 = RTT_MS as f64;
 
-/// Runs the bench.
+/// Runs this part of the bench.
 pub(super) fn run(rows: &mut Rows<'_>) -> Result<()> {
     let stage = Stage::apart("paths-", &["A", "B", "C"], "")?;
     cold_starts(&stage, rows).context("cold start")?;
-    warm_starts(&stage, rows, "warm start to first voice, direct", 3.0 * RTT_MS + 20.0).context("warm start")?;
+    warm_starts(&stage, rows, "warm start to first voice, direct", 3.0 * RTT + 20.0).context("warm start")?;
     three_at_once(&stage, rows).context("three at once")?;
     drop(stage);
-    let stage = Stage::behind("sym", "far-", &["A", "B"])?;
-    let bound = 2.0 * RTT_MS + 20.0;
-    warm_starts(&stage, rows, "warm start to first voice, by relay", bound).context("warm start by relay")?;
-    drop(stage);
-    without_delay(rows).context("without delay")
+    let stage = Stage::spread("far-", RTT_MS, &[("A", "sym"), ("B", "sym")], "")?;
+    let bound = 2.0 * RTT + 20.0;
+    warm_starts(&stage, rows, "warm start to first voice, by relay", bound).context("warm start by relay")
 }
 
 /// What a start took until the first voice, in milliseconds.
@@ -81,10 +69,10 @@ fn cold_starts(stage: &Stage, rows: &mut Rows<'_>) -> Result<()> {
     let both = |of: fn(&ColdStart) -> [f64; 2]| colds.iter().flat_map(of).collect::<Vec<_>>();
     let confirmed = both(|cold| cold.confirmed);
     rows.tell("round trip seen", median(&both(|cold| cold.rtt)), "ms");
-    rows.add("known to confirmed", median(&confirmed), "ms", Bound::AtMost(RTT_MS + 10.0));
+    rows.add("known to confirmed", median(&confirmed), "ms", Bound::AtMost(RTT + 10.0));
     rows.tell("known to confirmed, worst", largest(&confirmed), "ms");
     let starts: Vec<Start> = colds.into_iter().map(|cold| cold.start).collect();
-    tell_starts(rows, "cold start to first voice", &starts, 4.0 * RTT_MS + 30.0);
+    tell_starts(rows, "cold start to first voice", &starts, 4.0 * RTT + 30.0);
     rows.tell("cold start until ready", median(&starts.iter().map(|start| start.ready).collect::<Vec<_>>()), "ms");
     Ok(())
 }
@@ -107,9 +95,9 @@ fn warm_starts(stage: &Stage, rows: &mut Rows<'_>, what: &str, bound: f64) -> Re
     let of = |starts: &[Start], opens| count(&starts.iter().collect::<Vec<_>>(), opens);
     while starts.len() < MOST_RUNS && [true, false].iter().any(|&opens| of(&starts, opens) < RUNS) {
         let channel = format!("warm-{}", starts.len());
-        let mut before = Member::join(stage, "B1", "before", "bob", &[], Says::Stdout)?;
+        let mut before = Member::join(&stage.lab, Joining::new("B1", "before", "bob"))?;
         before.joined()?;
-        let come_back = || before.come_back(stage, "B1", &channel, "bob", &PIPE, Says::Stderr);
+        let come_back = || before.come_back(&stage.lab, Joining::talking("B1", &channel, "bob"));
         let (start, people) = first_voice_of(stage, &channel, come_back)?;
         people.leave()?;
         super::progress(&format!("{what} {}: after {:.0} ms", starts.len() + 1, start.voice));
@@ -135,20 +123,17 @@ impl People {
     }
 }
 
-const PIPE: [&str; 2] = ["--pipe", "voice"];
-
 /// Alice is there and talks; Bob comes and hears her.
 fn first_voice_of(stage: &Stage, channel: &str, bob: impl FnOnce() -> Result<Member>) -> Result<(Start, People)> {
-    let mut alice = Member::join(stage, "A1", channel, "alice", &PIPE, Says::Stderr)?;
+    let mut alice = Member::join(&stage.lab, Joining::talking("A1", channel, "alice"))?;
     let (alice_key, _) = alice.ready()?;
     alice.joined()?;
-    let feeding = feed(alice.program.stdin().context("a pipe")?);
+    let feeding = speak(alice.program.stdin().context("a pipe")?);
 
     let mut bob = bob()?;
-    let first = first_voice(bob.program.stdout().context("a pipe")?);
-    let voice = first.recv_timeout(PATIENCE).context("no voice came in time")?;
-
     let started = bob.started();
+    let voice = Heard::listen(bob.program.stdout().context("a pipe")?).first_after(started)?;
+
     let (bob_key, ready) = bob.ready()?;
     let (joined, secure) = (bob.joined()?, bob.secure("alice")?);
     let since_start = |at| ms_between(started, at);
@@ -164,7 +149,7 @@ fn first_voice_of(stage: &Stage, channel: &str, bob: impl FnOnce() -> Result<Mem
 
 fn cold_start(stage: &Stage, channel: &str) -> Result<ColdStart> {
     let (start, mut people) =
-        first_voice_of(stage, channel, || Member::join(stage, "B1", channel, "bob", &PIPE, Says::Stderr))?;
+        first_voice_of(stage, channel, || Member::join(&stage.lab, Joining::talking("B1", channel, "bob")))?;
     let (ours, theirs) = (people.bob.confirmed("alice")?.0, people.alice.confirmed("bob")?.0);
     people.leave()?;
     let number = |value: Option<u64>| value.map_or(f64::NAN, |value| value as f64);
@@ -175,54 +160,13 @@ fn cold_start(stage: &Stage, channel: &str) -> Result<ColdStart> {
     })
 }
 
-/// Speaks a frame every 10 ms until nobody takes it.
-fn feed(mut stdin: ChildStdin) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
-        let start = Instant::now();
-        for (n, seq) in (0..).zip((0..=u16::MAX).cycle()) {
-            let packet = Voice::Frame(Frame {
-                stream: 1,
-                seq,
-                time: MediaTime(n * 4),
-                flags: Flags::default(),
-                level: 20,
-                opus: &[0xfc; 50],
-                copies: Vec::new(),
-            });
-            let record = VoiceRecord { peers: Peers::All, packet: packet.to_bytes() };
-            if stdin.write_all(&frame::frame(&record)).is_err() {
-                return;
-            }
-            thread::sleep((start + FRAME * (n + 1)).saturating_duration_since(Instant::now()));
-        }
-    })
-}
-
-/// Tells when the first voice record came.
-fn first_voice(mut stdout: ChildStdout) -> Receiver<Instant> {
-    let (sender, first) = channel();
-    thread::spawn(move || {
-        let mut reader = frame::Reader::<VoiceRecord>::new("voice record", MAX_RECORD);
-        let mut buffer = [0; 4096];
-        while let Ok(len @ 1..) = stdout.read(&mut buffer) {
-            let now = Instant::now();
-            reader.push(&buffer[..len]);
-            while let Ok(Some(_)) = reader.next() {
-                // Only the first is waited for.
-                let _ = sender.send(now);
-            }
-        }
-    });
-    first
-}
-
 fn three_at_once(stage: &Stage, rows: &mut Rows<'_>) -> Result<()> {
     let mut took = Vec::new();
     for run in 0..RUNS {
         took.push(three(stage, &format!("three-{run}"))?);
         super::progress(&format!("three members {}: {:.0} ms", run + 1, took[run]));
     }
-    rows.add("three join: last pair direct and secure", median(&took), "ms", Bound::AtMost(5.0 * RTT_MS + 50.0));
+    rows.add("three join: last pair direct and secure", median(&took), "ms", Bound::AtMost(5.0 * RTT + 50.0));
     rows.tell("three join, worst", largest(&took), "ms");
     Ok(())
 }
@@ -234,7 +178,7 @@ fn three(stage: &Stage, channel: &str) -> Result<f64> {
     let mut members = Vec::new();
     for (n, (node, name)) in ["A1", "B1", "C1"].into_iter().zip(names).enumerate() {
         thread::sleep((start + STAGGER * n as u32).saturating_duration_since(Instant::now()));
-        members.push(Member::join(stage, node, channel, name, &[], Says::Stdout)?);
+        members.push(Member::join(&stage.lab, Joining::new(node, channel, name))?);
     }
     let last = members[2].started();
     let mut connected = last;
@@ -245,25 +189,4 @@ fn three(stage: &Stage, channel: &str) -> Result<f64> {
     }
     members.into_iter().try_for_each(Member::leave)?;
     Ok(ms_between(last, connected))
-}
-
-/// What is left where packets take no time: the programs' own work.
-fn without_delay(rows: &mut Rows<'_>) -> Result<()> {
-    let stage = Stage::build("near-", "A=port B=port")?;
-    let (mut direct, mut secure) = (Vec::new(), Vec::new());
-    for run in 0..RUNS {
-        let channel = format!("near-{run}");
-        let mut alice = Member::join(&stage, "A1", &channel, "alice", &[], Says::Stdout)?;
-        alice.joined()?;
-        let mut bob = Member::join(&stage, "B1", &channel, "bob", &[], Says::Stdout)?;
-        let known = alice.knew("bob")?.min(bob.knew("alice")?);
-        let confirmed = alice.confirmed("bob")?.1.max(bob.confirmed("alice")?.1);
-        direct.push(ms_between(known, confirmed));
-        secure.push(ms_between(known, alice.connected("bob")?.max(bob.connected("alice")?)));
-        bob.leave()?;
-        alice.leave()?;
-    }
-    rows.add("no delay: known to direct on both sides", median(&direct), "ms", Bound::AtMost(5.0));
-    rows.tell("no delay: known to direct and secure on both sides", median(&secure), "ms");
-    Ok(())
 }
