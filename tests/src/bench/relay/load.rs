@@ -92,7 +92,10 @@ impl Load {
     /// have come: nothing is lost for want of room.
     pub(super) fn deliveries(&self) -> Result<f64> {
         if self.shape.run > 1 {
-            self.receivers.iter().try_for_each(|socket| setsockopt(socket, UdpGroSegment, &true)).context("allow runs")?;
+            self.receivers
+                .iter()
+                .try_for_each(|socket| setsockopt(socket, UdpGroSegment, &true))
+                .context("allow runs")?;
         }
         let mut drain = Drain::new(self.shape);
         self.rounds(START, &mut drain)?;

@@ -18,7 +18,12 @@ use registry::{ChannelName, ConnId};
 use relay::{Limits, Relay};
 use wire::{MemberSlot, stun};
 
-use self::{bare::Bare, load::{Load, Shape}, ours::Ours, turn::Coturn};
+use self::{
+    bare::Bare,
+    load::{Load, Shape},
+    ours::Ours,
+    turn::Coturn,
+};
 use super::{
     figures,
     row::{Bound, Rows},
