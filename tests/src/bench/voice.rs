@@ -24,6 +24,8 @@ use crate::lab::{Lab, Passed};
 
 /// As a microphone has it.
 const FRAME: Duration = Duration::from_millis(10);
+/// So many frames were before: numbers are as long as some minutes into a call.
+const BEFORE: u32 = 20_000;
 /// Bytes of Opus in each frame: 40 kb/s.
 pub(super) const OPUS: usize = 50;
 
@@ -85,7 +87,7 @@ impl Leg {
 pub(super) fn speak(mut stdin: ChildStdin) -> JoinHandle<()> {
     thread::spawn(move || {
         let start = Instant::now();
-        for (n, seq) in (0..).zip((0..=u16::MAX).cycle()) {
+        for (n, seq) in (BEFORE..).zip((BEFORE as u16..=u16::MAX).cycle()) {
             let packet = Voice::Frame(Frame {
                 stream: 1,
                 seq,
@@ -99,7 +101,7 @@ pub(super) fn speak(mut stdin: ChildStdin) -> JoinHandle<()> {
             if stdin.write_all(&frame::frame(&record)).is_err() {
                 return;
             }
-            thread::sleep((start + FRAME * (n + 1)).saturating_duration_since(Instant::now()));
+            thread::sleep((start + FRAME * (n + 1 - BEFORE)).saturating_duration_since(Instant::now()));
         }
     })
 }
