@@ -132,7 +132,7 @@ impl Path {
     /// The same because a ping of the peer came from there.
     pub(crate) fn trigger_answer(&mut self, now: Instant) {
         self.trigger(now);
-        self.is_answer = self.due.is_some_and(|due| due <= now);
+        self.is_answer = self.due.is_some_and(|due| due <= now + TRIGGER_GAP);
     }
 
     /// When the plan or a trigger wants the next ping.
