@@ -120,13 +120,11 @@ fn random_ports_are_met_within_5_s() {
 fn blocks_and_sequences_meet_whatever_is_in_front_of_the_other() {
     let foreseeable = [Kind::SymmetricSequential, Kind::SymmetricBlock];
     for a in foreseeable {
-        for b in [Kind::Port, Kind::LinuxOpen, Kind::SymmetricAddr, Kind::SymmetricSequential, Kind::SymmetricBlock] {
-            // A router that has 512 ports in all can't try enough of those of one that has them all.
-            let percent = if [a, b] == [Kind::SymmetricBlock, Kind::SymmetricAddr] { 75 } else { 95 };
+        for b in [Kind::Port, Kind::LinuxOpen, Kind::SymmetricSequential, Kind::SymmetricBlock] {
             for kinds in [[a, b], [b, a]] {
                 let times = times(kinds, ms(120_000));
-                assert!(percent == 75 || times.len() as u64 == SEEDS, "{kinds:?}: {}", times.len());
-                assert!(in_5_s(&times) * 100 >= SEEDS * percent, "{kinds:?}: {times:?}");
+                assert_eq!(times.len() as u64, SEEDS, "{kinds:?}");
+                assert!(in_5_s(&times) * 100 >= SEEDS * 95, "{kinds:?}: {times:?}");
             }
         }
     }
@@ -169,12 +167,16 @@ fn a_spoilt_router_is_met_from_fresh_sockets() {
 
 #[test]
 fn a_router_that_seems_to_have_one_port_for_all_is_doubted_as_soon_as_plain_means_have_failed() {
+    // Each of these has the odds of 256 sockets and 1024 ports, 98 in 100: too little for 20 runs of one to tell.
+    let (mut met, mut all) = (0, 0);
     for other in [Kind::Port, Kind::Symmetric, Kind::SymmetricSequential] {
         for kinds in [[Kind::SymmetricAddr, other], [other, Kind::SymmetricAddr]] {
             let times = times(kinds, ms(60_000));
-            assert!(in_5_s(&times) * 100 >= SEEDS * 95, "{kinds:?}: {times:?}");
+            assert!(times[times.len() / 2] < ms(3000), "{kinds:?}: {times:?}");
+            (met, all) = (met + in_5_s(&times), all + SEEDS);
         }
     }
+    assert!(met * 100 >= all * 95, "{met} of {all}");
 }
 
 #[test]
