@@ -135,6 +135,7 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
         secret: known_server.secret_for_mesh(),
         candidates: candidates.clone(),
         run: RunId(u64::from_le_bytes(edge::random()?)),
+        ephemeral: identity::Ephemeral::generate(),
         started_at: edge::unix_millis(),
         via: members,
         seed: edge::random()?,

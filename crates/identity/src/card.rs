@@ -80,12 +80,12 @@ impl ChannelSecret {
     }
 
     fn card_cipher(&self) -> XChaCha20Poly1305 {
-        let key: Zeroizing<[u8; 32]> = self.expand("punchline card v1");
+        let key: Zeroizing<[u8; 32]> = self.expand("punchline card v2");
         XChaCha20Poly1305::new(key.as_slice().into())
     }
 
     fn card_nonce(&self, member: &IdentityKey, sealed: &[u8]) -> XNonce {
-        let key: Zeroizing<[u8; 32]> = self.expand("punchline card nonce v1");
+        let key: Zeroizing<[u8; 32]> = self.expand("punchline card nonce v2");
         let mut mac =
             <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key.as_slice()).expect("a MAC key has any length");
         mac.update(&member.0);
@@ -96,14 +96,14 @@ impl ChannelSecret {
     /// What a member signs: the card, in this channel and no other that it may be in.
     fn card_statement(&self, card: &[u8]) -> Vec<u8> {
         let channel: Zeroizing<[u8; 32]> = self.expand("punchline card channel v1");
-        [b"punchline card statement v1\0", channel.as_slice(), card].concat()
+        [b"punchline card statement v2\0", channel.as_slice(), card].concat()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use wire::{
-        RunId,
+        EphemeralKey, RunId,
         nat::{MAX_SEEN, Mapping, NatFacts, Ports, Seen},
         signal::{Candidate, CandidateKind},
     };
@@ -121,6 +121,7 @@ mod tests {
         };
         Card {
             run: RunId(u64::MAX),
+            ephemeral: EphemeralKey([255; 32]),
             serial: u64::MAX,
             name: "n".repeat(128),
             candidates: (0..candidates).map(candidate).collect(),

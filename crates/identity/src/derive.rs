@@ -3,8 +3,8 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// HKDF-Extract (RFC 5869, 2.2) of a secret that may be short or uneven.
-pub(crate) fn extract(label: &str, secret: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-    let mut extract = hkdf::HkdfExtract::<Sha256>::new(Some(label.as_bytes()));
+pub(crate) fn extract(salt: impl AsRef<[u8]>, secret: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+    let mut extract = hkdf::HkdfExtract::<Sha256>::new(Some(salt.as_ref()));
     secret.iter().for_each(|part| extract.input_ikm(part));
     let (key, _) = extract.finalize();
     Zeroizing::new(key.into())

@@ -5,6 +5,8 @@
 //!   whose secret follows from public names). Everything else is derived from it with HKDF-SHA256 (RFC 5869) under its
 //!   own label: the join key, the key that seals cards, and the [`PairKeys`] of two members, for the checks of their
 //!   paths and the proofs of their session.
+//! - An [`Ephemeral`] is an X25519 key pair of one run. From those of two members, and the channel secret, follow their
+//!   [`EarlyVoiceKeys`], which no third has.
 //! - A [`TicketKey`] is a rendezvous' own: it seals tickets, and with each ticket come [`EarlyKeys`] that its member and the
 //!   rendezvous share.
 //! - [`KnownPeers`] pins keys to names on first use, as SSH does.
@@ -13,7 +15,7 @@
 //! it as needed. Nothing changes state afterwards, so nothing here needs the time.
 //!
 //! What it does not do: read or write files, ask for passwords, judge their strength, or talk to anybody. Randomness
-//! comes from the operating system and is needed to generate an identity or an invite, nowhere else.
+//! comes from the operating system and is needed to generate an identity, an invite or an ephemeral key, nowhere else.
 //!
 //! ```
 //! use identity::{ChannelSecret, Identity};
@@ -30,6 +32,7 @@ mod card;
 mod channel;
 mod derive;
 mod early;
+mod early_voice;
 mod hex;
 mod key;
 mod knock;
@@ -39,6 +42,7 @@ mod pair;
 pub use card::CardError;
 pub use channel::{ChannelSecret, InviteSecret, ParseInviteError, PasswordError, join_statement};
 pub use early::{EarlyKeys, TicketFacts, TicketKey};
+pub use early_voice::{EarlyVoiceKeys, Ephemeral};
 pub use key::{Identity, ParseIdentityError, verify};
 pub use knock::KnockKey;
 pub use known::{Known, KnownPeer, KnownPeers, ParseKnownPeersError};

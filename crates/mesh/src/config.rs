@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use identity::{ChannelSecret, Identity};
+use identity::{ChannelSecret, Ephemeral, Identity};
 use wire::{
     IdentityKey, RunId,
     signal::{Candidate, Ticket},
@@ -32,6 +32,8 @@ pub struct Config {
     pub guess: bool,
     /// Random, new for each start.
     pub run: RunId,
+    /// Generated anew for each start.
+    pub ephemeral: Ephemeral,
     /// When the program started, in milliseconds since 1970: of two runs the later one's cards hold.
     pub started_at: u64,
     /// Random, new for each start; all further randomness is made from it.

@@ -339,6 +339,9 @@ impl Mesh {
                 self.lending.borrowed.insert((tag, lender));
                 self.handle_check(way, sealed, now);
             }
+            Some(Protocol::Punchline) if sealed[0] == datagram::EARLY_VOICE => {
+                self.handle_early_voice(tag, way, sealed, now);
+            }
             _ => tracing::trace!(%tag, "ignored what a lender brought"),
         }
     }

@@ -13,6 +13,8 @@
 //! the session's packets follow it; when both have proved the channel secret the peer is *secure*, and lanes carry.
 //! A peer that the rendezvous no longer hears of stays as long as its own session lives: calls don't need the server.
 //!
+//! From the moment two members know each other and have a way, *early voice* flows, until the session takes over.
+//!
 //! A member that has a ticket of an earlier join is in the channel before its session with the rendezvous is up.
 //! Members need no rendezvous to know of each other. They *gossip*: whoever has a session is told of everybody else. One that
 //! can be reached lets others in: who *knocks* at its *door* is introduced by its own registry, over the *bridge*. And
@@ -26,6 +28,7 @@ mod deliveries;
 mod detour;
 mod door;
 mod early;
+mod early_voice;
 mod entry;
 mod event;
 mod gossip;

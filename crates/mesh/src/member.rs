@@ -20,6 +20,7 @@ use crate::{
     detour::Detour,
     door::Doors,
     early::Early,
+    early_voice::Spent,
     entry::Entry,
     gossip::Gossiping,
     guessing::Guessing,
@@ -43,6 +44,7 @@ pub struct Mesh {
     pub(crate) retry: Retry,
     pub(crate) detour: Detour,
     pub(crate) early: Early,
+    pub(crate) spent: Spent,
     /// Our own seat.
     pub(crate) slot: Option<MemberSlot>,
     /// The right to use the rendezvous' relay, as long as there is one.
@@ -95,6 +97,7 @@ impl Mesh {
             retry: Retry::default(),
             detour: Detour::default(),
             early,
+            spent: Spent::default(),
             slot: None,
             relay: None,
             card_is_stale: false,
@@ -166,6 +169,7 @@ impl Mesh {
         if let Some(peer) = self.peers.get(&tag) {
             self.blocked.insert(peer.key);
         }
+        self.events.retain(|event| !matches!(event, Event::Voice { tag: from, .. } if *from == tag));
         self.remove_peer(tag, "its key is not the one known", now);
         self.settle(now);
     }
@@ -212,13 +216,13 @@ impl Mesh {
     }
 
     pub(crate) fn card(&self) -> Card {
-        let (run, serial) = (self.config.run, self.serial);
+        let (run, serial, ephemeral) = (self.config.run, self.serial, self.config.ephemeral.key());
         // What can't be a name is refused by whoever is asked; it need not fit a card.
         let name = MemberName::parse(&self.config.name).map(|name| name.as_str().to_owned()).unwrap_or_default();
         if self.config.relaying == Relaying::Only {
-            return Card { run, serial, name, candidates: Vec::new(), nat: None };
+            return Card { run, ephemeral, serial, name, candidates: Vec::new(), nat: None };
         }
-        Card { run, serial, name, candidates: self.offered(), nat: self.nat().cloned() }
+        Card { run, ephemeral, serial, name, candidates: self.offered(), nat: self.nat().cloned() }
     }
 
     /// Lets time pass.
@@ -231,6 +235,7 @@ impl Mesh {
         }
         self.detour_timed_out(now);
         self.early_timed_out(now);
+        self.early_voice_timed_out(now);
         self.introducer_timed_out(now);
         self.observation_timed_out(now);
         self.lending_timed_out(now);
@@ -257,6 +262,7 @@ impl Mesh {
             self.signalling.poll_timeout(),
             self.detour.poll_timeout(),
             self.early.poll_timeout(),
+            self.early_voice_timeout(),
             self.deliveries.poll_timeout(),
             self.introducer.as_ref().and_then(Introducer::poll_timeout),
             self.observation.poll_timeout(),
@@ -273,7 +279,11 @@ impl Mesh {
 
     /// Takes the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        if let Event::Seen { tag, .. } = event {
+            self.early_voice_told(tag);
+        }
+        Some(event)
     }
 
     /// Leaves: tells the rendezvous and every peer; drain [`Self::poll_transmit`] once more, then end.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration, time::Instant};
 
-use identity::{ChannelSecret, Identity};
+use identity::{ChannelSecret, Ephemeral, Identity};
 use wire::{
     IdentityKey, PeerTag, RunId,
     gossip::{Gossip, Known, MAX_MEMBERS, MAX_SEEN},
@@ -22,7 +22,8 @@ fn secret() -> ChannelSecret {
 
 fn card(serial: u64, name: &str, candidates: &[SocketAddr]) -> Card {
     let candidates = candidates.iter().map(|addr| Candidate { addr: *addr, kind: CandidateKind::Host }).collect();
-    Card { run: RunId(7), serial, name: name.to_owned(), candidates, nat: None }
+    let ephemeral = Ephemeral::from_bytes(&[7; 32]).key();
+    Card { run: RunId(7), ephemeral, serial, name: name.to_owned(), candidates, nat: None }
 }
 
 fn known(who: &Identity, card: &Card, seen: &[SocketAddr]) -> Known {
@@ -53,6 +54,7 @@ fn in_a_call(now: Instant) -> (Mesh, PeerTag) {
         secret: Secret::Known(secret()),
         candidates: Vec::new(),
         run: RunId(1),
+        ephemeral: Ephemeral::from_bytes(&[1; 32]),
         started_at: 0,
         seed: [3; 32],
         allow_loopback: false,

@@ -11,7 +11,7 @@ use link::LinkId;
 use punch::Way;
 use wire::{IdentityKey, MemberSlot, PeerTag, RunId, agent::Path, nat::NatFacts};
 
-use crate::gossip::Knowledge;
+use crate::{early_voice::EarlyVoice, gossip::Knowledge};
 
 /// Session packets that wait for the first direct path: a whole first flight, no more.
 const MAX_HELD: usize = 4;
@@ -40,6 +40,8 @@ pub(crate) struct Peer {
     pub(crate) known_at: Instant,
     pub(crate) link: Option<LinkId>,
     pub(crate) secure: bool,
+    /// What carries voice until then.
+    pub(crate) early_voice: Option<EarlyVoice>,
     pub(crate) path: Path,
     /// How its packets travel, as told last.
     pub(crate) way: Option<Way>,

@@ -168,6 +168,7 @@ impl Mesh {
         self.links.insert(link, tag);
         let since_known = now.saturating_duration_since(peer.known_at);
         self.events.push_back(Event::Secure { tag, since_known });
+        self.early_voice_superseded(tag, now);
         self.flush_outbox(tag);
         self.lend_session_up(tag, now);
         self.gossip_session_up(tag, now);
@@ -244,6 +245,9 @@ impl Mesh {
             self.settle_delivery(id, tag, Delivery::Lost);
         }
         let Some(peer) = self.peers.remove(&tag) else { return };
+        if let Some(early) = &peer.early_voice {
+            self.spent.note(early);
+        }
         if let Some(link) = peer.link {
             self.links.remove(&link);
             self.sessions.close(link, CLOSE_LEFT, "removed", now);

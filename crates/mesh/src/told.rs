@@ -159,6 +159,7 @@ impl Mesh {
         }
         let tag = PeerTag(self.next_tag);
         self.next_tag += 1;
+        let early_voice = self.early_voice_with((key, card.run, card.ephemeral), now);
         let keys = secret.pair_keys((self.config.identity.key(), self.config.run), (key, card.run));
         self.sessions.expect(peer::virtual_addr(tag), key, keys.proof_key().clone());
         self.paths.add_peer(tag, keys, &candidates, now);
@@ -180,6 +181,7 @@ impl Mesh {
                 known_at: now,
                 link: None,
                 secure: false,
+                early_voice,
                 path: Path::None,
                 way: None,
                 held: Default::default(),

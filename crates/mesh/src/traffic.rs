@@ -12,7 +12,7 @@ use wire::{
 use crate::{Event, Mesh, peer::OUTBOX_HIGH_WATER};
 
 impl Mesh {
-    /// Sends a voice packet; peers without a session miss it, as they would miss it on the wire.
+    /// Sends a voice packet; peers to whom there is no way yet miss it, as they would miss it on the wire.
     pub fn send_voice(&mut self, to: &Peers, packet: &[u8], now: Instant) {
         let mut datagram = Vec::with_capacity(1 + packet.len());
         datagram.push(Lane::Voice as u8);
@@ -20,6 +20,7 @@ impl Mesh {
         let datagram = Bytes::from(datagram);
         for tag in self.addressed(to) {
             let Some(link) = self.peers.get(&tag).filter(|peer| peer.secure).and_then(|peer| peer.link) else {
+                self.send_early_voice(tag, packet, now);
                 continue;
             };
             if let Err(error) = self.sessions.send_datagram(link, datagram.clone()) {

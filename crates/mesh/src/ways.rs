@@ -8,7 +8,7 @@ use punch::{SocketId, Way};
 use wire::{
     MemberSlot, PeerTag,
     agent::Path,
-    datagram::{self, EARLY_ANSWER, KNOCK, LEND_DOWN, LEND_UP, Protocol, RELAY_DOWN},
+    datagram::{self, EARLY_ANSWER, EARLY_VOICE, KNOCK, LEND_DOWN, LEND_UP, Protocol, RELAY_DOWN},
     relay,
     signal::{CandidateKind, RelayGrant},
 };
@@ -40,6 +40,10 @@ impl Mesh {
                 LEND_UP => self.forward_lent(way, datagram, now),
                 LEND_DOWN => self.handle_lent(way, datagram, now),
                 KNOCK => self.handle_knock(from, datagram, now),
+                EARLY_VOICE => match self.paths.peer_at(way) {
+                    Some(tag) => self.handle_early_voice(tag, way, datagram, now),
+                    None => tracing::trace!(%from, "ignored early voice from an address that passed no check"),
+                },
                 _ => self.handle_check(way, datagram, now),
             },
             Some(Protocol::Stun) if at == SocketId::MAIN => self.handle_stun(from, datagram, now),
@@ -75,6 +79,9 @@ impl Mesh {
         match datagram::protocol(sealed) {
             Some(Protocol::Quic) => self.handle_session_packet(tag, Way::Server, sealed, now),
             Some(Protocol::Punchline) if sealed[0] == datagram::CHECK => self.handle_check(Way::Server, sealed, now),
+            Some(Protocol::Punchline) if sealed[0] == EARLY_VOICE => {
+                self.handle_early_voice(tag, Way::Server, sealed, now);
+            }
             _ => tracing::trace!(%tag, "ignored what came through the relay"),
         }
     }
@@ -130,7 +137,7 @@ impl Mesh {
         }
     }
 
-    fn send(&mut self, tag: PeerTag, way: Way, payload: Bytes, ttl: Option<u8>) {
+    pub(crate) fn send(&mut self, tag: PeerTag, way: Way, payload: Bytes, ttl: Option<u8>) {
         let transmit = match way {
             Way::Direct { socket, addr } => Some(Transmit { socket, to: addr, payload, ttl }),
             Way::Server => self.relay_frame(tag, &payload),

@@ -89,3 +89,4 @@ pub use event::{Event, Ignored, LostReason, NoPath, Transmit};
 pub use guess::{Pair, Part, Plan, SocketRequest, foreseen};
 pub use hygiene::Refused;
 pub use way::{SocketId, Way};
+pub use window::Window;

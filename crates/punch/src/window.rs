@@ -4,19 +4,20 @@ const WORDS: usize = (SIZE / 64) as usize;
 
 /// Which packet numbers of a peer have come: each is accepted once (RFC 4303, section 3.4.3).
 #[derive(Clone, Debug)]
-pub(crate) struct Window {
+pub struct Window {
     /// One more than the highest number accepted.
     next: u64,
     seen: [u64; WORDS],
 }
 
 impl Window {
-    pub(crate) fn new() -> Self {
+    /// A window in which nothing has come.
+    pub fn new() -> Self {
         Self { next: 0, seen: [0; WORDS] }
     }
 
     /// Accepts a number of an authentic packet, or refuses it as a repetition or as too old to tell.
-    pub(crate) fn accept(&mut self, number: u64) -> bool {
+    pub fn accept(&mut self, number: u64) -> bool {
         if number == u64::MAX {
             return false;
         }

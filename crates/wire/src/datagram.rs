@@ -8,6 +8,8 @@ pub const KNOCK: u8 = 17;
 pub const EARLY_JOIN: u8 = 18;
 /// First byte of the answer to an early join ([`crate::early`]).
 pub const EARLY_ANSWER: u8 = 19;
+/// First byte of early voice ([`crate::early_voice`]).
+pub const EARLY_VOICE: u8 = 20;
 /// First byte of a relay frame on its way to the relay ([`crate::relay`]).
 pub const RELAY_UP: u8 = 24;
 /// First byte of a relay frame on its way from the relay ([`crate::relay`]).
@@ -25,7 +27,7 @@ pub const MAX_DATAGRAM: usize = 1280;
 pub enum Protocol {
     /// RFC 8489.
     Stun,
-    /// Checks, early joins and relay frames; the first byte tells which.
+    /// Checks, early joins, early voice and relay frames; the first byte tells which.
     Punchline,
     /// RFC 9000.
     Quic,
@@ -52,6 +54,7 @@ mod tests {
             (3, Some(Protocol::Stun)),
             (4, None),
             (CHECK, Some(Protocol::Punchline)),
+            (EARLY_VOICE, Some(Protocol::Punchline)),
             (RELAY_DOWN, Some(Protocol::Punchline)),
             (LEND_UP, Some(Protocol::Punchline)),
             (LEND_DOWN, Some(Protocol::Punchline)),

@@ -46,6 +46,16 @@ impl FromStr for IdentityKey {
     }
 }
 
+/// An X25519 public key (RFC 7748) that a member makes anew for each run.
+#[derive(Clone, Copy, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct EphemeralKey(pub [u8; 32]);
+
+impl fmt::Debug for EphemeralKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EphemeralKey({:02x}{:02x}..)", self.0[0], self.0[1])
+    }
+}
+
 /// Where a member sits in its channel, given by the rendezvous; not reused while the channel lives.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct MemberSlot(pub u16);

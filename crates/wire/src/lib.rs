@@ -9,6 +9,7 @@
 //! | [`stun`] | any STUN client and the rendezvous | UDP, RFC 8489 |
 //! | [`check`] | two members, before they have a session | UDP, sealed by their pair keys |
 //! | [`early`] | a member and its rendezvous, before they have a session | UDP, sealed by the key of a ticket |
+//! | [`early_voice`] | two members, before they have a session | UDP, sealed by keys of both runs |
 //! | [`relay`] | two members, by way of their rendezvous | UDP |
 //! | [`knock`] | a newcomer and a member that introduces it | UDP, sealed by the channel's secret |
 //! | [`lend`] | two members, by way of a third | UDP |
@@ -17,13 +18,14 @@
 //! | [`peer`] | two members | QUIC streams of [`frame`]s |
 //! | [`gossip`] | two members, about the others | [`peer::Control`] |
 //! | [`guess`] | two members whose routers are in the way | the control lane of [`peer`] |
-//! | [`voice`] | two members' `audio-pipe`s | QUIC datagrams |
+//! | [`voice`] | two members' `audio-pipe`s | QUIC datagrams, [`early_voice`] |
 //! | [`agent`] | a local program and `puncher` | a Unix stream or a pipe of [`frame`]s |
 
 pub mod agent;
 pub mod check;
 pub mod datagram;
 pub mod early;
+pub mod early_voice;
 pub mod frame;
 pub mod gossip;
 pub mod guess;
@@ -37,12 +39,12 @@ pub mod signal;
 pub mod stun;
 pub mod voice;
 
-pub use ids::{IdentityKey, MemberSlot, MessageId, ParseKeyError, PeerTag, RunId};
+pub use ids::{EphemeralKey, IdentityKey, MemberSlot, MessageId, ParseKeyError, PeerTag, RunId};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Version of the agent, signalling and peer protocols; programs of different versions refuse each other by name.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Why bytes are not a message.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{IdentityKey, MemberSlot, nat::NatFacts};
+use crate::{EphemeralKey, IdentityKey, MemberSlot, nat::NatFacts};
 
 /// Application protocol of a signalling session (RFC 7301).
 pub const ALPN: &[u8] = b"punchline-signal/1";
@@ -146,6 +146,8 @@ pub struct Member {
 pub struct Card {
     /// The run whose pair keys hold.
     pub run: crate::RunId,
+    /// The run's own key, from which those of early voice follow.
+    pub ephemeral: EphemeralKey,
     /// Of two cards of a member the one with the higher number holds, whoever brings them.
     pub serial: u64,
     /// What the member calls itself.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use identity::Identity;
+use identity::{Ephemeral, Identity};
 use mesh::{Config, Event, Mesh, Secret, ServerEvent, Via};
 use netsim::{HostId, Kind, Lab, Link, Nat, Outgoing, Rng, RouterId, Segment, Stack, TTL};
 use wire::{
@@ -277,6 +277,7 @@ impl World {
             retry: true,
             tunnel: true,
             relaying: mesh::Relaying::Allowed,
+            ephemeral: Ephemeral::from_bytes(&[self.starts; 32]),
             started_at: u64::from(self.starts) * 1000,
             via: Via::default(),
             lend: true,
