@@ -5,6 +5,9 @@
 //! secure nothing more is sent so, a little later nothing more is taken, and after a while neither, whatever the session
 //! does. A peer with whom one talks so is not secure, and is not said to be.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashSet,
     time::{Duration, Instant},

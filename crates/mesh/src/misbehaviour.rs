@@ -16,7 +16,7 @@ use crate::{
 
 const TELLER: [u8; 32] = [2; 32];
 
-fn secret() -> ChannelSecret {
+pub(crate) fn secret() -> ChannelSecret {
     ChannelSecret::open(&IdentityKey([9; 32]), "lobby")
 }
 
@@ -42,12 +42,12 @@ fn myself() -> Identity {
     all.min_by_key(Identity::key).expect("there are some")
 }
 
-/// A member in a call with one other, who is about to misbehave.
-fn in_a_call(now: Instant) -> (Mesh, PeerTag) {
-    let config = Config {
-        identity: myself(),
+/// Somebody who knows of no rendezvous and of nobody else.
+pub(crate) fn alone(identity: Identity, name: &str) -> Config {
+    Config {
+        identity,
         channel: "lobby".into(),
-        name: "alice".into(),
+        name: name.into(),
         server: SocketAddr::from(([0, 0, 0, 0], 0)),
         server_key: Some(IdentityKey([9; 32])),
         ticket: None,
@@ -66,7 +66,12 @@ fn in_a_call(now: Instant) -> (Mesh, PeerTag) {
         via: Via { only: true, ..Via::default() },
         lend: true,
         introduce: false,
-    };
+    }
+}
+
+/// A member in a call with one other, who is about to misbehave.
+fn in_a_call(now: Instant) -> (Mesh, PeerTag) {
+    let config = alone(myself(), "alice");
     let mut mesh = Mesh::new(config, now);
     mesh.set_secret(secret(), now);
     let teller = Identity::from_seed(&TELLER);

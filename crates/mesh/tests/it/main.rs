@@ -2,6 +2,7 @@
 
 mod calls;
 mod early;
+mod early_voice;
 mod guess;
 mod lend;
 mod member;
