@@ -243,6 +243,7 @@ impl Mesh {
         peer.note_relayed(now);
         if way.is_direct() {
             for payload in std::mem::take(&mut peer.held) {
+                self.paths.note_sent(tag, way, now);
                 self.send(tag, way, payload, None);
             }
         }
