@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Datagrams of one peer that are opened: four times what a voice takes that comes by two ways.
 const OPENED: Rate = Rate::per_second(400, 400);
 /// Packets to an address that has not answered, of the 40 that it may get: the others are for checks and the session.
-const UNPROVED: u32 = 20;
+const UNPROVED: u32 = 10;
 /// Peers' runs with which there is no early voice again.
 const MAX_SPENT: usize = 4096;
 

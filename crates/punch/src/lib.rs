@@ -36,6 +36,8 @@
 //! what is known of the routers. The driver opens and closes sockets as [`Agent::poll_socket_request`] says, before it sends what
 //! is to be sent.
 //!
+//! Whoever counts sealed packets as checks do can refuse repetitions by the same [`Window`].
+//!
 //! What it does not do: gather candidates, forward anything for others, agree with the peer on a guess.
 //!
 //! ```
