@@ -27,8 +27,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(1);
 /// Datagrams of one peer that are opened: four times what a voice takes that comes by two ways.
 const OPENED: Rate = Rate::per_second(400, 400);
-/// Packets to an address that has not answered, of the 40 that it may get: the others are for checks and the session.
-const UNPROVED: u32 = 10;
+/// Packets to an address that has not answered, of the 10 that traffic may send there: the others are for the session.
+const UNPROVED: u32 = 5;
 /// Peers' runs with which there is no early voice again.
 const MAX_SPENT: usize = 4096;
 
@@ -85,7 +85,7 @@ impl EarlyVoice {
             return None;
         }
         let (number, packet) = self.keys.open(datagram)?;
-        self.heard.get_or_insert_with(Window::new).accept(number).then_some(packet)
+        self.heard.get_or_insert_default().accept(number).then_some(packet)
     }
 }
 

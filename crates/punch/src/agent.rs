@@ -62,7 +62,7 @@ impl Agent {
     /// Begins the search for a path to a peer. A peer of the same tag is replaced.
     pub fn add_peer(&mut self, peer: PeerTag, keys: PairKeys, candidates: &[Candidate], now: Instant) {
         self.remove_peer(peer);
-        let window = self.take_retired((keys.my_tag(), keys.peer_tag())).unwrap_or_else(Window::new);
+        let window = self.take_retired((keys.my_tag(), keys.peer_tag())).unwrap_or_default();
         self.by_tag.entry(keys.peer_tag()).or_default().push(peer);
         self.peers.insert(peer, Peer::new(peer, keys, window, now));
         self.add_candidates(peer, candidates, now);

@@ -10,12 +10,14 @@ pub struct Window {
     seen: [u64; WORDS],
 }
 
-impl Window {
+impl Default for Window {
     /// A window in which nothing has come.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self { next: 0, seen: [0; WORDS] }
     }
+}
 
+impl Window {
     /// Accepts a number of an authentic packet, or refuses it as a repetition or as too old to tell.
     pub fn accept(&mut self, number: u64) -> bool {
         if number == u64::MAX {
@@ -60,7 +62,7 @@ mod tests {
 
     #[test]
     fn each_number_is_accepted_once_in_any_order() {
-        let mut window = Window::new();
+        let mut window = Window::default();
         for number in [5, 3, 4, 0, 2000, 1] {
             assert!(window.accept(number), "{number} for the first time");
         }
@@ -71,7 +73,7 @@ mod tests {
 
     #[test]
     fn what_is_below_the_window_is_refused() {
-        let mut window = Window::new();
+        let mut window = Window::default();
         assert!(window.accept(10_000));
         assert!(!window.accept(10_000 - SIZE));
         assert!(window.accept(10_001 - SIZE));
@@ -80,7 +82,7 @@ mod tests {
 
     #[test]
     fn old_bits_do_not_shadow_numbers_a_window_later() {
-        let mut window = Window::new();
+        let mut window = Window::default();
         assert!(window.accept(7));
         assert!(window.accept(7 + SIZE - 1));
         assert!(window.accept(7 + SIZE));
@@ -90,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_last_number_of_all_is_refused_because_nothing_comes_after_it() {
-        let mut window = Window::new();
+        let mut window = Window::default();
         assert!(!window.accept(u64::MAX));
         assert!(window.accept(u64::MAX - 1));
         assert!(!window.accept(u64::MAX - 1));
@@ -100,7 +102,7 @@ mod tests {
     #[test]
     fn it_agrees_with_a_set() {
         let mut state = 1u64;
-        let (mut window, mut seen, mut highest) = (Window::new(), std::collections::BTreeSet::new(), 0);
+        let (mut window, mut seen, mut highest) = (Window::default(), std::collections::BTreeSet::new(), 0);
         for round in 0..20_000u64 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let number = round + (state >> 33) % 3000;
