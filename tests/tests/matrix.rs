@@ -1,6 +1,5 @@
 //! Every pair of routers that theory allows a direct path, by means that are certain, gets one, whoever joins first.
 
-use netsim::Means;
 use tests::{
     CAPABLE,
     call::{Member, Rendezvous},
@@ -23,17 +22,10 @@ pub(crate) fn tests() -> Tests {
         .collect()
 }
 
-/// Whether the first attempt is certain to do. Where a port has to be foreseen on the one side, and an early packet spoils it
-/// on the other, it may take another one, half a minute later.
-fn meet_at_once(nat: &Nat, other: &Nat) -> bool {
-    let means = nat.means_with(other);
-    let may_be_spoilt = nat.model().poison || other.model().poison;
-    means <= Means::Plain || means <= CAPABLE && !may_be_spoilt
-}
-
 /// One member behind a router of this kind, and one behind each kind, every pair in a channel of its own.
 fn meets_all(kind: &str, nat: &Nat) {
-    let others: Vec<_> = KINDS.iter().filter(|(_, other)| meet_at_once(nat, other)).map(|(kind, _)| *kind).collect();
+    let others: Vec<_> =
+        KINDS.iter().filter(|(_, other)| nat.means_with(other) <= CAPABLE).map(|(kind, _)| *kind).collect();
     let site = |index: usize| format!("{}", char::from(b'A' + index as u8));
     let sites = others.iter().enumerate().map(|(index, kind)| format!(" {}={kind}:{WIRE}", site(index)));
     let lab = start_lab(&format!("srv=server:{WIRE} Z={kind}:{WIRE}{}", sites.collect::<String>()));

@@ -104,7 +104,14 @@ fn meet(stage: &Stage, channel: &str) -> Result<Crowd> {
     let (finding, packets) = (sent(is_finding), sent(|_| true));
     members.into_iter().try_for_each(Member::leave)?;
     let since = |at| ms_between(started, at);
-    Ok(Crowd { ready: since(ready), joined: since(joined), confirmed: since(confirmed), cpu: ms(cpu), finding, packets })
+    Ok(Crowd {
+        ready: since(ready),
+        joined: since(joined),
+        confirmed: since(confirmed),
+        cpu: ms(cpu),
+        finding,
+        packets,
+    })
 }
 
 /// Each on its own thread, so that nobody waits for another one's start.
