@@ -120,10 +120,15 @@ impl Pair {
         }
     }
 
-    /// Whether a fresh socket of ours has to be seen by the rendezvous before the start.
+    /// Whether a fresh socket of ours has to be seen by the rendezvous before the start: because others follow it in a sequence, or
+    /// because our router may have given the main one another port meanwhile, when a foreseen port of the peer was pinged that
+    /// the peer's packet had come from before.
     pub fn needs_scout(ours: &Router, theirs: &Router) -> bool {
         let may_be_sequential = matches!(ours.ports, Some(Ports::Block { size, .. }) if size <= SMALL_BLOCK);
-        is_sequential(ours) || is_hard(ours) && may_be_sequential || !is_hard(ours) && !is_hard(theirs)
+        let may_be_spoilt = is_sequential(theirs) && ours.poisoned != Some(false);
+        is_sequential(ours)
+            || is_hard(ours) && may_be_sequential
+            || !is_hard(ours) && (!is_hard(theirs) || may_be_spoilt)
     }
 
     /// Whether a guess that has not met is worth another one soon: what was seen of a router may have deceived, and two that choose
@@ -208,7 +213,9 @@ impl Pair {
             None if span(&self.ours).is_some() => sockets / 2,
             None => sockets / 4 * 3,
         };
-        let volley = |after| Volley { gap: OPENER_GAP, ..Volley::new(after, vec![self.their_port]) };
+        let fresh = self.theirs.port.filter(|_| !is_hard(&self.theirs));
+        let aim = fresh.unwrap_or(self.their_port);
+        let volley = |after| Volley { gap: OPENER_GAP, ..Volley::new(after, vec![aim]) };
         let time_of = |probes: u32| self.rtt + GAP * probes + Duration::from_millis(100);
         let likely = span(&self.ours).map_or(MAX_PROBES as u32, |span| span.min(MAX_PROBES as u32));
         let all = if is_sequential(&self.ours) { likely } else { MAX_PROBES as u32 };
@@ -238,7 +245,8 @@ impl Pair {
         let volleys = [volley(Duration::ZERO)].into_iter().chain(again.into_iter().flatten()).collect();
         // The other side's last packets come later.
         let patience = took + OPENER_GAP * u32::from(MAX_SOCKETS) + self.rtt * 2 + GRACE;
-        Plan { sockets: 0, volleys, patience }
+        let is_fresh = !is_hard(&self.ours) && self.ours.port.is_some();
+        Plan { sockets: u16::from(is_fresh), volleys, patience }
     }
 
     /// Two ports have to be right at once. Where blocks meet, one side stands: it opens sockets towards a few ports. The other one
@@ -450,6 +458,21 @@ mod tests {
         };
         assert_eq!([1, 2].map(|attempt| goes_first(true, attempt)), [false, true]);
         assert_eq!([1, 2].map(|attempt| goes_first(false, attempt)), [true, false]);
+    }
+
+    #[test]
+    fn a_port_that_may_have_been_spoilt_by_foresight_is_left_for_one_that_was_just_seen() {
+        let unknown = Router { poisoned: None, ..easy() };
+        assert!(Pair::needs_scout(&unknown, &hard(SEQUENCE)) && !Pair::needs_scout(&easy(), &hard(SEQUENCE)));
+        assert!(!Pair::needs_scout(&unknown, &hard(RANDOM)), "nothing was foreseen");
+
+        let (probe, open) = (pair(unknown, hard(SEQUENCE)), pair(hard(SEQUENCE), unknown));
+        assert_eq!(probe.plan(0, 1).unwrap().sockets, 1);
+        assert!(open.plan(0, 1).unwrap().volleys.iter().all(|volley| volley.ports == [40_000]));
+        let unseen = Router { port: None, ..unknown };
+        assert_eq!(pair(unseen, hard(SEQUENCE)).plan(0, 1).unwrap().sockets, 0, "from the socket of all calls");
+        let aim = pair(hard(SEQUENCE), unseen).their_port;
+        assert!(pair(hard(SEQUENCE), unseen).plan(0, 1).unwrap().volleys.iter().all(|volley| volley.ports == [aim]));
     }
 
     #[test]
