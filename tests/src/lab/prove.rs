@@ -20,6 +20,9 @@ pub use super::{
 };
 
 const SERVER_PORTS: [u16; 2] = [7001, 7002];
+/// Ports that are tried when what was seen may be chance, so far from each other that other probes fit between.
+const TRIES: usize = 4;
+const APART: usize = 10;
 /// What a silent wire costs each time: only a router that lets nothing pass is told by waiting.
 const BLOCKED: Duration = Duration::from_millis(300);
 
@@ -107,25 +110,33 @@ impl<'a> Prober<'a> {
         Ok(Self { lab, servers: all(SERVER_V4.map(Into::into))?, servers_v6: all(SERVER_V6.map(Into::into))? })
     }
 
-    /// Finds how a host's port is mapped.
+    /// Finds how a host's port is mapped, or another one if that one's mappings have no name: of few ports a router may choose
+    /// the same one twice.
     ///
     /// # Errors
     /// If sockets fail, or some packets come and others do not.
     pub fn mapping(&self, host: &str, port: u16) -> anyhow::Result<Mapped> {
-        let host = self.host(host, port)?;
-        let [[a, b], [c, d]] = &self.servers;
-        let Some(first) = self.seen_by_within(&host, a, BLOCKED)? else {
-            return Ok(Mapped { kind: "blocked", ports: String::new(), seen: None });
-        };
-        let [b, c, d] = [self.seen_by(&host, b)?, self.seen_by(&host, c)?, self.seen_by(&host, d)?];
-        let kind = match (first == b, c == d, first == c) {
-            (true, true, true) => "EIM",
-            (true, true, false) => "ADM",
-            (false, false, false) => "APDM",
-            _ => bail!("no way to map that has a name: {first} {b} {c} {d}"),
-        };
-        let ports = port_words(port, [first, b, c, d].map(|seen| seen.port()), kind);
-        Ok(Mapped { kind, ports, seen: Some(first) })
+        let mut seen = String::new();
+        for port in (port..=u16::MAX).step_by(APART).take(TRIES) {
+            let host = self.host(host, port)?;
+            let [[a, b], [c, d]] = &self.servers;
+            let Some(first) = self.seen_by_within(&host, a, BLOCKED)? else {
+                return Ok(Mapped { kind: "blocked", ports: String::new(), seen: None });
+            };
+            let [b, c, d] = [self.seen_by(&host, b)?, self.seen_by(&host, c)?, self.seen_by(&host, d)?];
+            let kind = match (first == b, c == d, first == c) {
+                (true, true, true) => "EIM",
+                (true, true, false) => "ADM",
+                (false, false, false) => "APDM",
+                _ => {
+                    seen = format!("{first} {b} {c} {d}");
+                    continue;
+                }
+            };
+            let ports = port_words(port, [first, b, c, d].map(|seen| seen.port()), kind);
+            return Ok(Mapped { kind, ports, seen: Some(first) });
+        }
+        bail!("no way to map that has a name, {TRIES} times; at last {seen}")
     }
 
     /// Finds who gets in to a host's port.
