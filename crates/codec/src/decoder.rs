@@ -18,7 +18,7 @@ pub struct Decoder {
 }
 
 // SAFETY: a decoder's state is one block of memory that only this value points to; libopus keeps no thread-local data.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "no safe crate reaches the decoder's complexity")]
 unsafe impl Send for Decoder {}
 
 impl Decoder {
@@ -34,7 +34,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Error::Opus`] if there is no memory or there are more channels.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "no safe crate reaches the decoder's complexity")]
     pub fn with_channels(channels: u8) -> Result<Self, Error> {
         let mut error = sys::OPUS_OK;
         // SAFETY: the only pointer is to a local that lives through the call.
@@ -79,7 +79,7 @@ impl Decoder {
     }
 
     /// Forgets what it has heard.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "no safe crate reaches the decoder's complexity")]
     pub fn reset(&mut self) {
         // SAFETY: the state is live, and this request takes nothing.
         unsafe { sys::opus_decoder_ctl(self.state.as_ptr(), sys::OPUS_RESET_STATE) };
@@ -91,7 +91,7 @@ impl Decoder {
         if fits { Ok(()) } else { Err(Error::Length { samples: out.len() }) }
     }
 
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "no safe crate reaches the decoder's complexity")]
     fn run(&mut self, packet: Option<&[u8]>, out: &mut [f32], fec: bool) -> Result<usize, Error> {
         let (data, len) = packet.map_or((null(), 0), |p| (p.as_ptr(), p.len()));
         let not_opus = Error::NotOpus { len };
@@ -109,7 +109,7 @@ impl Decoder {
 }
 
 impl Drop for Decoder {
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "no safe crate reaches the decoder's complexity")]
     fn drop(&mut self) {
         // SAFETY: the state is live, and nothing uses it after this.
         unsafe { sys::opus_decoder_destroy(self.state.as_ptr()) }
@@ -117,7 +117,7 @@ impl Drop for Decoder {
 }
 
 /// How many samples of each channel a packet holds; `None` if it is no Opus packet.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "no safe crate reaches the decoder's complexity")]
 pub fn packet_samples(packet: &[u8]) -> Option<usize> {
     let len = i32::try_from(packet.len()).ok().filter(|len| *len > 0)?;
     // SAFETY: the pointer is to `len` bytes, at least one.

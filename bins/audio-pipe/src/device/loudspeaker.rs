@@ -70,6 +70,7 @@ impl Loudspeaker {
         while self.running.filled() > 0 && Instant::now() < deadline {
             thread::park_timeout(self.period);
         }
+        // What the ring has given out is in the device for up to two periods; it does not say when that has been heard.
         thread::sleep(2 * self.period);
     }
 

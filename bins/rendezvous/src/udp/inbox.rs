@@ -57,7 +57,8 @@ impl Inbox {
         let received = socket.try_io(Interest::READABLE, || {
             system::receive(socket, self.is_ipv6, &mut self.bytes[..self.offered * STRIDE], &mut self.arrivals)?;
             more = self.arrivals.len() >= BUSY.min(self.offered);
-            // Whoever got less than asked for has emptied the socket: to be told so by another call would be waste.
+            // Whoever got less than asked for has emptied the socket: to be told so by another call would be waste, unless so
+            // much has come that others will have followed meanwhile.
             if more { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
         });
         match received {

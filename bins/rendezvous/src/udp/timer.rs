@@ -15,6 +15,7 @@ pub(super) struct Timer {
 
 impl Timer {
     pub(super) fn new() -> Self {
+        // Nobody waits for this moment: `at` says whether there is one to wait for.
         Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), at: None }
     }
 
