@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use codec::{Encoder, Settings};
 use edge::{Exit, WithExit};
+use voice::Packetizer;
 use wire::agent::{Peers, VoiceRecord};
 
 use crate::args::{CaptureArgs, SourceArgs};
 use crate::device::Microphone;
 use crate::file::{self, Mono};
-use crate::packets::Packetizer;
 use crate::stats::{Captured, Stats};
 use crate::stop::Stop;
 use crate::timeline::{Timeline, unix_ns};

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use codec::Decoder;
-use jitter::{Config, Decode, Heard, Mixer, Undecodable};
+use jitter::{Config, Heard, Mixer};
+use voice::Ear;
 use wire::PeerTag;
 use wire::voice::Report;
 
@@ -171,38 +172,6 @@ impl Room {
             first_frame_unix_ns: person.and_then(|person| person.first_frame_unix_ns),
             jitter_ms: person.map_or(0, |person| person.jitter_ms),
             ..Speaker::new(peer.0, stats)
-        }
-    }
-}
-
-/// The decoder of one speaker; without memory for one, all of it is silence.
-struct Ear(Option<Decoder>);
-
-impl Default for Ear {
-    fn default() -> Self {
-        Self(Decoder::new().ok())
-    }
-}
-
-impl Decode for Ear {
-    fn decode(&mut self, opus: &[u8], out: &mut [f32]) -> Result<usize, Undecodable> {
-        self.0.as_mut().ok_or(Undecodable)?.decode(opus, out).map_err(|_| Undecodable)
-    }
-
-    fn decode_fec(&mut self, next: &[u8], out: &mut [f32]) -> Result<usize, Undecodable> {
-        self.0.as_mut().ok_or(Undecodable)?.decode_fec(next, out).map_err(|_| Undecodable)
-    }
-
-    fn conceal(&mut self, out: &mut [f32]) {
-        let concealed = self.0.as_mut().is_some_and(|decoder| decoder.conceal(out).is_ok());
-        if !concealed {
-            out.fill(0.0);
-        }
-    }
-
-    fn reset(&mut self) {
-        if let Some(decoder) = &mut self.0 {
-            decoder.reset();
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use anyhow::Result;
-use codec::Encoder;
+use codec::{Encoder, Error};
 use wire::voice::{Copy, Flags, Frame, MAX_PACKET, MediaTime, Voice};
 
 /// Samples of one unit of [`MediaTime`].
@@ -14,7 +13,8 @@ const KEPT: usize = 8;
 const MUTED_GAP: u64 = 400 * 48;
 
 /// Encodes frame after frame of one stream.
-pub(crate) struct Packetizer {
+#[derive(Debug)]
+pub struct Packetizer {
     encoder: Encoder,
     stream: u8,
     seq: u16,
@@ -30,7 +30,7 @@ pub(crate) struct Packetizer {
 }
 
 /// What goes before the sound of the frame at hand.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Head {
     seq: u16,
     time: MediaTime,
@@ -39,22 +39,27 @@ struct Head {
 }
 
 impl Packetizer {
-    pub(crate) fn new(encoder: Encoder, stream: u8) -> Self {
+    /// A stream that begins with the next frame.
+    pub fn new(encoder: Encoder, stream: u8) -> Self {
         let sent = VecDeque::with_capacity(KEPT + 1);
         Self { encoder, stream, seq: 0, starts: true, muted: false, muted_at: 0, next: 0, level: 127, sent, head: None }
     }
 
-    pub(crate) fn encoder(&mut self) -> &mut Encoder {
+    /// What encodes the frames, to tell it of another bitrate.
+    pub fn encoder(&mut self) -> &mut Encoder {
         &mut self.encoder
     }
 
     /// The level of the last frame in -dBov.
-    pub(crate) fn level(&self) -> u8 {
+    pub fn level(&self) -> u8 {
         self.level
     }
 
     /// Takes the frame whose first sample is number `at`; whether there is something to send.
-    pub(crate) fn push(&mut self, frame: &mut [f32], at: u64, muted: bool, last: bool) -> Result<bool> {
+    ///
+    /// # Errors
+    /// What the encoder says of it.
+    pub fn push(&mut self, frame: &mut [f32], at: u64, muted: bool, last: bool) -> Result<bool, Error> {
         let switched = std::mem::replace(&mut self.muted, muted) != muted;
         match (muted, switched) {
             (true, true) => fade(frame, |part| 1.0 - part),
@@ -91,7 +96,7 @@ impl Packetizer {
     }
 
     /// The packet of the last frame, with copies of so many frames back as fit.
-    pub(crate) fn packet(&self, backs: &[u8]) -> Option<Vec<u8>> {
+    pub fn packet(&self, backs: &[u8]) -> Option<Vec<u8>> {
         let Head { seq, time, flags, level } = self.head?;
         let opus = self.sent.front()?;
         let copy = |back: &u8| self.sent.get(usize::from(*back)).map(|opus| Copy { back: *back, opus });

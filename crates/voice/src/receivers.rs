@@ -15,12 +15,12 @@ const CONGESTED_BITRATE: u32 = 24_000;
 const WARY: Duration = Duration::from_secs(10);
 
 /// What every peer says of our voice, and what follows from it.
-#[derive(Default)]
-pub(crate) struct Receivers {
+#[derive(Debug, Default)]
+pub struct Receivers {
     peers: BTreeMap<PeerTag, Receiver>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Receiver {
     redundancy: Redundancy,
     lost_at: Option<Instant>,
@@ -40,28 +40,28 @@ impl Receiver {
 
 /// How to send the next frame.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// Who gets the frame with which copies.
-    pub(crate) groups: Vec<(Peers, &'static [u8])>,
+    pub groups: Vec<(Peers, &'static [u8])>,
     /// What the encoder should expect to be lost, in percent.
-    pub(crate) expected_loss: u8,
+    pub expected_loss: u8,
     /// Bits per second, at most.
-    pub(crate) bitrate: u32,
+    pub bitrate: u32,
 }
 
 impl Receivers {
     /// A peer is there.
-    pub(crate) fn join(&mut self, peer: PeerTag) {
+    pub fn join(&mut self, peer: PeerTag) {
         self.peers.entry(peer).or_default();
     }
 
     /// A peer has left.
-    pub(crate) fn leave(&mut self, peer: PeerTag) {
+    pub fn leave(&mut self, peer: PeerTag) {
         self.peers.remove(&peer);
     }
 
     /// A peer tells what it sees of our voice.
-    pub(crate) fn handle_report(&mut self, peer: PeerTag, report: &Report, now: Instant) {
+    pub fn handle_report(&mut self, peer: PeerTag, report: &Report, now: Instant) {
         let receiver = self.peers.entry(peer).or_default();
         receiver.redundancy.handle_report(report, now);
         if report.loss_permille > 0 {
@@ -70,7 +70,7 @@ impl Receivers {
     }
 
     /// What to do, if at most `bitrate` is wanted.
-    pub(crate) fn plan(&self, bitrate: u32, now: Instant) -> Plan {
+    pub fn plan(&self, bitrate: u32, now: Instant) -> Plan {
         let mut groups: BTreeMap<Remedy, Vec<PeerTag>> = BTreeMap::new();
         for (peer, receiver) in &self.peers {
             groups.entry(receiver.remedy()).or_default().push(*peer);
@@ -94,11 +94,16 @@ impl Receivers {
 mod tests {
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "any start of the virtual time will do")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
     const BITRATE: u32 = 40_000;
 
     #[test]
     fn one_packet_is_for_all_unless_they_differ() {
-        let (mut receivers, now) = (Receivers::default(), Instant::now());
+        let (mut receivers, now) = (Receivers::default(), start());
         assert_eq!(receivers.plan(BITRATE, now).groups, [(Peers::All, Remedy::None.copies())]);
         receivers.join(PeerTag(1));
         receivers.join(PeerTag(2));
@@ -108,7 +113,7 @@ mod tests {
 
     #[test]
     fn who_loses_packets_gets_copies_and_nobody_else() {
-        let (mut receivers, mut now) = (Receivers::default(), Instant::now());
+        let (mut receivers, mut now) = (Receivers::default(), start());
         receivers.join(PeerTag(1));
         let lossy = Report { loss_permille: 120, burst_tenths: 15, ..Report::default() };
         for n in 0..50 {
@@ -127,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_encoder_prepares_for_loss_only_where_there_was_some() {
-        let (mut receivers, now) = (Receivers::default(), Instant::now());
+        let (mut receivers, now) = (Receivers::default(), start());
         receivers.handle_report(PeerTag(1), &Report { loss_permille: 5, ..Report::default() }, now);
         assert_eq!(receivers.plan(BITRATE, now).expected_loss, 5);
         assert_eq!(receivers.plan(BITRATE, now + WARY).expected_loss, 0);
