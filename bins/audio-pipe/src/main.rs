@@ -14,6 +14,7 @@ mod stats;
 mod stop;
 mod talk;
 mod timeline;
+mod voice_settings;
 
 use std::io::Write;
 use std::process::ExitCode;
