@@ -214,16 +214,21 @@ impl Mesh {
         let why = match why {
             LeaveReason::Left => "said goodbye",
             LeaveReason::ChannelDeleted => "the channel was deleted",
-            // Only the rendezvous has lost it, or it has joined again by another way; a session that works says more.
-            LeaveReason::Expired | LeaveReason::Replaced if peer.secure => {
-                self.offer_relay(tag, now);
-                return self.gossip_session_up(tag, now);
-            }
-            LeaveReason::Replaced => "joined from elsewhere",
+            // Only the rendezvous has lost it; a session that works says more.
+            LeaveReason::Expired if peer.secure => return self.keep_without_seat(tag, now),
+            // What it says of its new seat tells whether it is another run. If not, it may have our session already.
+            LeaveReason::Replaced => return self.keep_without_seat(tag, now),
             LeaveReason::Expired => "the rendezvous no longer hears it",
         };
         self.bury(tag, now);
         self.remove_peer(tag, why, now);
+    }
+
+    fn keep_without_seat(&mut self, tag: PeerTag, now: Instant) {
+        self.offer_relay(tag, now);
+        if self.peers.get(&tag).is_some_and(|peer| peer.secure) {
+            self.gossip_session_up(tag, now);
+        }
     }
 
     /// The rendezvous has taken our own seat away.
@@ -244,13 +249,15 @@ impl Mesh {
         for id in self.deliveries.of(tag) {
             self.settle_delivery(id, tag, Delivery::Lost);
         }
+        if let Some(link) = self.peers.get(&tag).and_then(|peer| peer.link) {
+            self.links.remove(&link);
+            self.sessions.close(link, CLOSE_REPLACED, "removed", now);
+            // Or the peer would go on with a session that nobody has.
+            self.send_session_packets(now);
+        }
         let Some(peer) = self.peers.remove(&tag) else { return };
         if let Some(early) = &peer.early_voice {
             self.spent.note(early);
-        }
-        if let Some(link) = peer.link {
-            self.links.remove(&link);
-            self.sessions.close(link, CLOSE_LEFT, "removed", now);
         }
         self.sessions.unexpect(peer.virtual_addr());
         self.paths.remove_peer(tag);

@@ -137,6 +137,15 @@ impl Mesh {
         }
     }
 
+    /// Sends what the sessions have to say.
+    pub(crate) fn send_session_packets(&mut self, now: Instant) {
+        while let Some(packet) = self.sessions.poll_transmit(now) {
+            if let Some(tag) = peer::tag_at(packet.to) {
+                self.route(tag, packet.payload.into(), now);
+            }
+        }
+    }
+
     pub(crate) fn send(&mut self, tag: PeerTag, way: Way, payload: Bytes, ttl: Option<u8>) {
         let transmit = match way {
             Way::Direct { socket, addr } => Some(Transmit { socket, to: addr, payload, ttl }),
