@@ -50,9 +50,16 @@ pub(crate) struct Echo {
     last: Option<Instant>,
     /// Copies go out in answer to copies alone.
     only_answers: bool,
+    /// When the first copy goes out, if that is later than [`GAPS`] say.
+    patience: Duration,
 }
 
 impl Echo {
+    /// What is sent where an answer takes this long at least is not repeated before.
+    pub(crate) fn expecting(round_trip: Duration) -> Self {
+        Self { patience: round_trip.mul_f64(1.3), ..Self::default() }
+    }
+
     /// Notes a datagram of the handshake.
     pub(crate) fn sent(&mut self, datagram: &[u8], now: Instant) {
         if datagram.len() < MIN_LEN || self.last_flight == LastFlight::Sent {
@@ -69,7 +76,7 @@ impl Echo {
             self.last_flight = LastFlight::Sent;
         }
         self.last = Some(now);
-        self.due.get_or_insert(now + GAPS[0]);
+        self.due.get_or_insert(now + GAPS[0].max(self.patience));
     }
 
     /// Something came from the other side. If it was a copy, ours was lost, or is still on its way.

@@ -19,6 +19,7 @@ use crate::{
     census::{Census, Standing},
     clock::Clock,
     early_exporter::EarlyExporter,
+    echo::Echo,
     ids::Ids,
     proof::{Known, Proofs},
     session::{Events, Session},
@@ -98,6 +99,8 @@ pub struct Endpoint {
     /// What goes out in front: last words, copies, answers without a link.
     answers: VecDeque<Transmit>,
     events: Events,
+    /// How long an answer takes at least.
+    round_trip: Duration,
 }
 
 impl Endpoint {
@@ -127,7 +130,13 @@ impl Endpoint {
             due: BTreeMap::new(),
             answers: VecDeque::new(),
             events: VecDeque::new(),
+            round_trip: Duration::ZERO,
         }
+    }
+
+    /// Tells how long an answer takes at least, of links that are made from here on: nothing is repeated before.
+    pub fn expect_round_trip(&mut self, round_trip: Duration) {
+        self.round_trip = round_trip;
     }
 
     /// Announces a peer: the one at this address, with this key. Of two, the one with the higher key connects to the
@@ -200,7 +209,8 @@ impl Endpoint {
         let id = LinkId(self.next_id);
         self.next_id += 1;
         self.by_handle.insert(connection.0, id);
-        self.sessions.insert(id, Session::new(id, kind, incoming, proofs, connection, now));
+        self.sessions
+            .insert(id, Session::new(id, kind, incoming, proofs, connection, Echo::expecting(self.round_trip), now));
         self.drive(id, now);
         id
     }

@@ -75,9 +75,9 @@ impl Session {
         incoming: bool,
         proofs: Option<Proofs>,
         (handle, connection): (ConnectionHandle, Connection),
+        mut echo: Echo,
         now: Instant,
     ) -> Self {
-        let mut echo = Echo::default();
         if incoming {
             // A server has but one.
             echo.last_flight();

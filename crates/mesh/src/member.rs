@@ -1,7 +1,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     net::SocketAddr,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use identity::ChannelSecret;
@@ -66,6 +66,8 @@ pub struct Mesh {
     pub(crate) entry: Entry,
     /// The number of our latest card.
     pub(crate) serial: u64,
+    /// How long an answer of a peer may take.
+    pub(crate) round_trip: Duration,
     pub(crate) transmits: VecDeque<Transmit>,
     pub(crate) events: VecDeque<Event>,
 }
@@ -114,6 +116,7 @@ impl Mesh {
             doors: Doors::default(),
             entry,
             serial,
+            round_trip: Duration::ZERO,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         };

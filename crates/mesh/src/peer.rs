@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -47,6 +47,8 @@ pub(crate) struct Peer {
     pub(crate) way: Option<Way>,
     /// Packets of a session that is being made, which found no direct path yet, or went to a guess.
     pub(crate) held: VecDeque<Bytes>,
+    /// Where the first of them went, on a guess, and when.
+    pub(crate) tried: Option<(Way, Instant)>,
     /// Text messages that the session has no room for yet.
     pub(crate) outbox: VecDeque<Vec<u8>>,
     /// When the session is opened again.
@@ -63,8 +65,22 @@ impl Peer {
     pub(crate) fn hold(&mut self, payload: Bytes) {
         if self.held.len() == MAX_HELD {
             self.held.pop_front();
+            self.tried = None;
         }
         self.held.push_back(payload);
+    }
+
+    /// Takes what has to go by the first direct path. What went there by a guess before, and so lately that the peer's NAT
+    /// was open when it came, is there already: it was sent less than a round trip before the peer's own packet came.
+    pub(crate) fn take_held(
+        &mut self,
+        way: Way,
+        round_trip: Duration,
+        now: Instant,
+    ) -> impl Iterator<Item = Bytes> + use<> {
+        let is_there = |(to, at)| to == way && now.saturating_duration_since(at) < round_trip.mul_f64(0.8);
+        let there = usize::from(self.tried.take().is_some_and(is_there));
+        std::mem::take(&mut self.held).into_iter().skip(there)
     }
 
     /// Notes since when, if so, there is a secure session but no direct path.

@@ -14,6 +14,8 @@ use crate::{
     signalling::{CLOSE_LEFT, CLOSE_REPLACED, CONNECT_TIMEOUT, SIGNAL_LANE, State},
 };
 
+/// Peers may be nearer than a rendezvous that is farther away than this.
+const MOST_EXPECTED: Duration = Duration::from_millis(200);
 /// A session that broke is opened again after this.
 const REOPEN_GAP: Duration = Duration::from_millis(500);
 
@@ -95,6 +97,7 @@ impl Mesh {
     fn joined(&mut self, link: Option<LinkId>, joined: Joined, now: Instant) {
         if let Some(link) = link {
             self.signalling = State::Joined { link };
+            self.expect_round_trip(link);
         }
         self.retry.succeeded();
         self.detour_settles(now);
@@ -104,6 +107,14 @@ impl Mesh {
             return self.take_roster(joined, now);
         }
         self.seated(joined, now);
+    }
+
+    /// What is sent to peers is not repeated before an answer can be there, if they are about as far away as the rendezvous.
+    fn expect_round_trip(&mut self, link: LinkId) {
+        let Some(stats) = self.signals.stats(link) else { return };
+        self.round_trip = stats.rtt.min(MOST_EXPECTED);
+        self.paths.expect_round_trip(self.round_trip);
+        self.sessions.expect_round_trip(self.round_trip);
     }
 
     /// The member is in the channel.
@@ -165,6 +176,7 @@ impl Mesh {
         peer.secure = true;
         peer.note_relayed(now);
         peer.held.clear();
+        peer.tried = None;
         self.links.insert(link, tag);
         let since_known = now.saturating_duration_since(peer.known_at);
         self.events.push_back(Event::Secure { tag, since_known });

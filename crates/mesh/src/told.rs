@@ -185,6 +185,7 @@ impl Mesh {
                 path: Path::None,
                 way: None,
                 held: Default::default(),
+                tried: None,
                 outbox: Default::default(),
                 reopen_at: None,
             },

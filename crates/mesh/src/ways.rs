@@ -185,6 +185,7 @@ impl Mesh {
         let is_first = peer.held.is_empty();
         peer.hold(payload.clone());
         if let Some(guess) = self.paths.best_guess(tag).filter(|_| is_first) {
+            peer.tried = Some((guess, now));
             self.paths.note_sent(tag, guess, now);
             self.send(tag, guess, payload, None);
         }
@@ -251,7 +252,7 @@ impl Mesh {
         let (path, since_known) = (peer.path, now.saturating_duration_since(peer.known_at));
         peer.note_relayed(now);
         if way.is_direct() {
-            for payload in std::mem::take(&mut peer.held) {
+            for payload in peer.take_held(way, self.round_trip, now) {
                 self.paths.note_sent(tag, way, now);
                 self.send(tag, way, payload, None);
             }

@@ -12,7 +12,7 @@ use wire::{
 
 use crate::{
     Event, Ignored, Transmit, Way, choice::best_relayed, guess::Guesser, hygiene, path::State, peer::Peer,
-    shared::Shared, window::Window,
+    schedule::FAR, shared::Shared, window::Window,
 };
 
 /// Windows of removed peers that are kept, so that their old checks stay refused if they come back with the same keys.
@@ -26,6 +26,8 @@ pub struct Agent {
     retired: VecDeque<((u32, u32), Window)>,
     pub(crate) shared: Shared,
     pub(crate) guesser: Guesser,
+    /// Whether peers are expected to be far away.
+    is_far: bool,
 }
 
 /// A path as it is now.
@@ -51,6 +53,7 @@ impl Agent {
             retired: VecDeque::new(),
             shared: Shared::new(seed),
             guesser: Guesser::default(),
+            is_far: false,
         }
     }
 
@@ -59,12 +62,20 @@ impl Agent {
         self.shared.allow_loopback = true;
     }
 
+    /// Tells how long a round trip to a peer may take, as one to the rendezvous does: pings need not be denser than answers.
+    pub fn expect_round_trip(&mut self, rtt: Duration) {
+        self.is_far = rtt >= FAR;
+        self.peers.values_mut().for_each(|peer| peer.is_far = self.is_far);
+    }
+
     /// Begins the search for a path to a peer. A peer of the same tag is replaced.
     pub fn add_peer(&mut self, peer: PeerTag, keys: PairKeys, candidates: &[Candidate], now: Instant) {
         self.remove_peer(peer);
         let window = self.take_retired((keys.my_tag(), keys.peer_tag())).unwrap_or_default();
         self.by_tag.entry(keys.peer_tag()).or_default().push(peer);
-        self.peers.insert(peer, Peer::new(peer, keys, window, now));
+        let mut added = Peer::new(peer, keys, window, now);
+        added.is_far = self.is_far;
+        self.peers.insert(peer, added);
         self.add_candidates(peer, candidates, now);
     }
 

@@ -106,6 +106,15 @@ impl Path {
         self.way.is_direct()
     }
 
+    /// Whether the address means something only in the peer's own network (RFC 1918, RFC 4193).
+    pub(crate) fn is_private(&self) -> bool {
+        self.kind == CandidateKind::Host
+            && self.way.addr().is_some_and(|addr| match addr.ip().to_canonical() {
+                IpAddr::V4(ip) => ip.is_private(),
+                IpAddr::V6(ip) => ip.is_unique_local(),
+            })
+    }
+
     /// Pings by this plan from now on.
     pub(crate) fn start(&mut self, plan: &'static [Duration], now: Instant) {
         (self.plan, self.step, self.due) = (plan, 0, plan.first().map(|first| now + *first));

@@ -16,7 +16,7 @@ use crate::{
     owed::Owed,
     pace::Limiter,
     path::{Path, Rank, State},
-    schedule::{LEFT_AFTER, PINGS_BESIDE, VOLLEY},
+    schedule::{LEFT_AFTER, PINGS_BESIDE, VOLLEY, VOLLEY_ASIDE, VOLLEY_FAR},
     search::Search,
     shared::Shared,
     window::Window,
@@ -35,6 +35,8 @@ pub(crate) struct Peer {
     pub(crate) keys: PairKeys,
     pub(crate) window: Window,
     pub(crate) paths: Vec<Path>,
+    /// Whether an answer is expected to take long.
+    pub(crate) is_far: bool,
     /// What carries the traffic.
     pub(crate) selected: Option<Way>,
     /// What is kept open beside it.
@@ -64,6 +66,7 @@ impl Peer {
             keys,
             window,
             paths: Vec::new(),
+            is_far: false,
             selected: None,
             backup: None,
             source: None,
@@ -103,7 +106,7 @@ impl Peer {
         }
         if let Some(search) = self.search.as_mut().filter(|_| added) {
             search.restart(now);
-            self.start_volley(VOLLEY, now);
+            self.begin_volley(now);
         }
     }
 
@@ -376,10 +379,26 @@ impl Peer {
         self.paths.iter_mut().find(|path| path.way == way)
     }
 
-    pub(crate) fn start_volley(&mut self, plan: &'static [Duration], now: Instant) {
-        for path in self.paths.iter_mut().filter(|path| path.is_direct() || path.state == State::Untried) {
-            path.start(plan, now);
+    /// Pings every address by the plan that fits it.
+    pub(crate) fn begin_volley(&mut self, now: Instant) {
+        let is_seen = self.paths.iter().any(|path| path.kind == CandidateKind::ServerReflexive);
+        let usual = self.usual_volley();
+        for path in self.volley_paths() {
+            path.start(if is_seen && path.is_private() { VOLLEY_ASIDE } else { usual }, now);
         }
+    }
+
+    /// Pings every address once more, by one plan.
+    pub(crate) fn begin_retry(&mut self, plan: &'static [Duration], now: Instant) {
+        self.volley_paths().for_each(|path| path.start(plan, now));
+    }
+
+    fn volley_paths(&mut self) -> impl Iterator<Item = &mut Path> {
+        self.paths.iter_mut().filter(|path| path.is_direct() || path.state == State::Untried)
+    }
+
+    fn usual_volley(&self) -> &'static [Duration] {
+        if self.is_far { VOLLEY_FAR } else { VOLLEY }
     }
 
     /// Whether the peer was heard on a socket.
@@ -404,8 +423,9 @@ impl Peer {
     /// Tries one way: in full while there is no path, briefly beside one.
     fn try_beside(&mut self, way: Way, now: Instant) {
         let searching = self.search.is_some() && way.is_direct();
+        let plan = self.usual_volley();
         let Some(path) = self.path_mut(way) else { return };
-        path.start(VOLLEY, now);
+        path.start(plan, now);
         if !searching {
             path.shorten(PINGS_BESIDE);
         }

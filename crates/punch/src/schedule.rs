@@ -25,6 +25,28 @@ pub(crate) const VOLLEY: &[Duration] = &[
     ms(2600),
     ms(3100),
 ];
+/// The same to a peer that is far away: an answer takes longer than the gaps between a near volley's pings.
+pub(crate) const VOLLEY_FAR: &[Duration] = &[
+    ms(0),
+    ms(40),
+    ms(95),
+    ms(160),
+    ms(240),
+    ms(340),
+    ms(450),
+    ms(650),
+    ms(900),
+    ms(1200),
+    ms(1600),
+    ms(2100),
+    ms(2600),
+    ms(3100),
+];
+/// To whom a round trip takes so long.
+pub(crate) const FAR: Duration = ms(80);
+/// The same to an address that is hardly it: in the network of a peer that is behind a NAT. Who is in the same network is
+/// reached by the first ping, for nothing has to be opened.
+pub(crate) const VOLLEY_ASIDE: &[Duration] = &[ms(0), ms(110), ms(300), ms(900), ms(2100)];
 /// When a volley has failed: its last ping and a little time for the answer.
 pub(crate) const VOLLEY_TIME: Duration = ms(3200);
 
@@ -109,7 +131,8 @@ mod tests {
 
     #[test]
     fn plans_ascend_and_end_before_they_are_given_up() {
-        for (plan, time) in [(VOLLEY, VOLLEY_TIME), (RETRY, RETRY_TIME)] {
+        let volleys = [VOLLEY, VOLLEY_FAR, VOLLEY_ASIDE].map(|plan| (plan, VOLLEY_TIME));
+        for (plan, time) in volleys.into_iter().chain([(RETRY, RETRY_TIME)]) {
             assert!(plan.is_sorted());
             assert!(plan[plan.len() - 1] < time);
         }

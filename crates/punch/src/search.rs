@@ -9,7 +9,7 @@ use crate::{
     peer::Peer,
     schedule::{
         CALL_ENDS, DOUBT, DOUBT_UNANSWERED, KEEPALIVE_BACKUP, KEEPALIVE_CALL, KEEPALIVE_IDLE, LOST_AFTER_DOUBT,
-        REPEAT_HEARD, RETRY, RETRY_TIME, RIDE, VOLLEY, VOLLEY_TIME, backoff, repeat, suspicious_after,
+        REPEAT_HEARD, RETRY, RETRY_TIME, RIDE, VOLLEY_TIME, backoff, repeat, suspicious_after,
     },
     shared::Shared,
 };
@@ -114,7 +114,7 @@ impl Peer {
     /// Tries every address again, now.
     pub(crate) fn begin_search(&mut self, now: Instant) {
         self.search = Some(Search::new(now));
-        self.start_volley(VOLLEY, now);
+        self.begin_volley(now);
     }
 
     fn begin_doubt(&mut self, now: Instant, shared: &mut Shared) {
@@ -159,7 +159,7 @@ impl Peer {
         let Some(search) = &mut self.search else { return };
         if let Stage::Pause { .. } = search.stage {
             search.stage = Stage::Volley { until: now + RETRY_TIME };
-            return self.start_volley(RETRY, now);
+            return self.begin_retry(RETRY, now);
         }
         let retry = backoff(search.round);
         search.round += 1;

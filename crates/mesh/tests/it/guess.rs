@@ -185,7 +185,7 @@ fn every_pair_of_routers_gets_the_path_that_theory_allows() {
     for a in Kind::ALL {
         for b in Kind::ALL {
             let means = direct_path_possible(a, b);
-            let mut world = pair(77, [a, b]);
+            let mut world = pair(80, [a, b]);
             let limit = if means.is_direct() { 120_000 } else { 12_000 };
             let met = direct_after(&mut world, ms(limit)).is_some();
             match (means, met) {
@@ -306,7 +306,7 @@ fn a_guess_goes_on_with_the_sockets_that_could_be_opened() {
 
 #[test]
 fn guesses_with_several_peers_are_made_one_after_the_other_within_the_limit() {
-    let mut world = World::new(4);
+    let mut world = World::new(6);
     let people = ["alice", "bob", "carol"];
     for (who, kind) in people.into_iter().zip([Kind::Port, Kind::Symmetric, Kind::Symmetric]) {
         world.home(who, kind);
