@@ -1,6 +1,7 @@
 //! The one loop: wait, feed one thing to the mesh, drain it.
 
 mod detour;
+mod handshakes;
 mod locals;
 mod portmap;
 mod reports;
@@ -17,6 +18,7 @@ use mesh::{Mesh, SocketId};
 use mio::{Poll, Token};
 use wire::{MessageId, agent::FromPuncher, signal::Candidate};
 
+use self::handshakes::Handshakes;
 use crate::{
     events::{Events, Line},
     local::{
@@ -104,6 +106,7 @@ pub(crate) struct Driver {
     /// Whether the loop is told of room in the socket.
     awaits_room: bool,
     pub(crate) sockets: Sockets,
+    handshakes: Handshakes,
 }
 
 impl Driver {
@@ -129,6 +132,7 @@ impl Driver {
             unsent: None,
             tunnel: None,
             awaits_room: false,
+            handshakes: Handshakes::default(),
         }
     }
 
@@ -217,20 +221,30 @@ impl Driver {
     }
 
     fn receive(&mut self) {
-        let mut buffer = [0; MAX_RECEIVED];
         loop {
-            for _ in 0..RECEIVE_BUDGET {
-                match self.parts.udp.receive(&mut buffer) {
-                    Ok((len, from)) => {
+            let has_more = self.receive_some();
+            self.drain();
+            let Some((from, datagram)) = self.handshakes.next() else { if has_more { continue } else { return } };
+            self.parts.mesh.handle_datagram(SocketId::MAIN, from, &datagram, Instant::now());
+        }
+    }
+
+    /// Handles what has come, but for handshakes; whether there may be more.
+    fn receive_some(&mut self) -> bool {
+        let mut buffer = [0; MAX_RECEIVED];
+        for _ in 0..RECEIVE_BUDGET {
+            match self.parts.udp.receive(&mut buffer) {
+                Ok((len, from)) => {
+                    if !self.handshakes.defer(from, &buffer[..len]) {
                         self.parts.mesh.handle_datagram(SocketId::MAIN, from, &buffer[..len], Instant::now());
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.drain(),
-                    // An ICMP error for something sent earlier; the mesh learns from silence.
-                    Err(error) => tracing::trace!(%error, "receive a datagram"),
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // An ICMP error for something sent earlier; the mesh learns from silence.
+                Err(error) => tracing::trace!(%error, "receive a datagram"),
             }
-            self.drain();
         }
+        true
     }
 
     /// Sends and reports everything that the mesh has to say.
