@@ -55,17 +55,20 @@
 //! nothing. Whatever a peer sends, memory stays bounded and nothing panics: what makes no sense is
 //! counted in [`Stats`] and dropped.
 
+mod activity;
 mod arrivals;
 mod decode;
 mod delays;
 mod drift;
 mod limiter;
+mod loudness;
 mod lowest;
 mod mixer;
 mod moment;
 mod pace;
 mod pcm;
 mod playout;
+mod ramp;
 mod redundancy;
 mod resample;
 mod speaker;
@@ -74,12 +77,15 @@ mod store;
 mod stretch;
 mod target;
 mod toc;
+mod voiced;
 
+pub use activity::Activity;
 pub use decode::{Decode, Undecodable};
 pub use mixer::{Heard, Mixed, Mixer};
 pub use redundancy::{Redundancy, Remedy};
 pub use speaker::{Config, Pulled, Speaker};
 pub use stats::Stats;
+pub use voiced::Presence;
 
 /// Samples per second of everything that is pulled or decoded.
 pub const SAMPLE_RATE: u32 = 48_000;

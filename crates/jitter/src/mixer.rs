@@ -8,9 +8,9 @@ use wire::{
     voice::{Report, Voice},
 };
 
-use crate::{Config, Decode, Speaker, Stats, limiter::Limiter};
+use crate::{Config, Decode, Presence, Speaker, Stats, limiter::Limiter, ramp::Ramp, voiced::Voiced};
 
-const REPORT_EVERY: Duration = Duration::from_millis(200);
+pub(crate) const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// A speaker of whom nothing came for this long is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// Room for the speaker being mixed; longer pulls are cut into such parts.
@@ -25,17 +25,11 @@ pub struct Mixer<D> {
     make_decoder: Box<dyn FnMut() -> D + Send>,
     voices: Vec<Voiced<D>>,
     gains: Vec<(PeerTag, f32)>,
+    /// How loud all of them are.
+    whole: Ramp,
+    is_evened: bool,
     limiter: Limiter,
     sound: Vec<f32>,
-}
-
-struct Voiced<D> {
-    peer: PeerTag,
-    speaker: Speaker<D>,
-    gain: f32,
-    heard: Instant,
-    report_at: Instant,
-    has_news: bool,
 }
 
 /// What a datagram of the voice lane was.
@@ -45,7 +39,7 @@ pub enum Heard {
     Frame,
     /// What the peer sees of our own voice.
     Report(Report),
-    /// A frame of one speaker too many.
+    /// A frame of one speaker too many, or of one that floods.
     Refused,
 }
 
@@ -71,6 +65,8 @@ impl<D: Decode> Mixer<D> {
             make_decoder: Box::new(make_decoder),
             voices: Vec::new(),
             gains: Vec::new(),
+            whole: Ramp::at(1.0),
+            is_evened: false,
             limiter: Limiter::new(),
             sound: vec![0.0; BLOCK],
         }
@@ -86,9 +82,7 @@ impl<D: Decode> Mixer<D> {
             Voice::Frame(frame) => frame,
         };
         let Some(voice) = self.voice(peer, now) else { return Ok(Heard::Refused) };
-        voice.speaker.push(&frame, now);
-        (voice.heard, voice.has_news) = (now, true);
-        Ok(Heard::Frame)
+        Ok(if voice.push(&frame, now) { Heard::Frame } else { Heard::Refused })
     }
 
     /// Fills `out` with the sum of all speakers, 48 kHz mono, any number of samples.
@@ -108,17 +102,17 @@ impl<D: Decode> Mixer<D> {
                 let sound = &mut self.sound[..part.len()];
                 let pulled = voice.speaker.pull(sound, now);
                 if pulled.silent {
+                    voice.rest(part.len(), self.is_evened);
                     continue;
                 }
                 is_heard = true;
                 mixed.concealed += pulled.concealed;
                 tap(voice.peer, sound);
-                for (sum, sample) in part.iter_mut().zip(sound) {
-                    *sum += *sample * voice.gain;
-                }
+                voice.mix(sound, part, self.is_evened);
             }
             mixed.speakers += usize::from(is_heard);
         }
+        self.whole.scale(out);
         mixed.limited = self.limiter.limit(out);
         mixed
     }
@@ -140,8 +134,23 @@ impl<D: Decode> Mixer<D> {
             self.gains.push((peer, gain));
         }
         if let Some(voice) = self.voices.iter_mut().find(|voice| voice.peer == peer) {
-            voice.gain = gain;
+            voice.set_gain(gain);
         }
+    }
+
+    /// Brings all speakers to about the same loudness, -20 dBFS, by at most 12 dB, or no longer does.
+    pub fn even_out(&mut self, is_evened: bool) {
+        self.is_evened = is_evened;
+    }
+
+    /// Whether it does that.
+    pub fn is_evened(&self) -> bool {
+        self.is_evened
+    }
+
+    /// Lets nobody be heard, or everybody again. Packets are played as before, so that sound is back at once.
+    pub fn deafen(&mut self, is_deaf: bool) {
+        self.whole.aim(if is_deaf { 0.0 } else { 1.0 });
     }
 
     /// Forgets a speaker, as when its peer has left.
@@ -153,6 +162,11 @@ impl<D: Decode> Mixer<D> {
     /// What was seen and done, for each speaker.
     pub fn stats(&self) -> impl Iterator<Item = (PeerTag, Stats)> + '_ {
         self.voices.iter().map(|voice| (voice.peer, voice.speaker.stats()))
+    }
+
+    /// What is known of each speaker beside its sound.
+    pub fn presences(&self) -> impl Iterator<Item = (PeerTag, Presence)> + '_ {
+        self.voices.iter().map(|voice| (voice.peer, voice.presence(self.is_evened)))
     }
 
     /// The speaker of `peer`, made if need be; `None` if all speakers there may be are speaking.
@@ -167,7 +181,7 @@ impl<D: Decode> Mixer<D> {
         }
         let speaker = Speaker::new((self.make_decoder)(), self.config);
         let gain = self.gains.iter().find(|(of, _)| *of == peer).map_or(1.0, |(_, gain)| *gain);
-        self.voices.push(Voiced { peer, speaker, gain, heard: now, report_at: now + REPORT_EVERY, has_news: false });
+        self.voices.push(Voiced::new(peer, speaker, gain, now));
         self.voices.last_mut()
     }
 }

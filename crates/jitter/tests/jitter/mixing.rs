@@ -49,11 +49,15 @@ impl Room {
     }
 
     fn say(&mut self, who: PeerTag, level: u8) -> Heard {
+        self.say_with(who, level, Flags::default())
+    }
+
+    fn say_with(&mut self, who: PeerTag, level: u8, flags: Flags) -> Heard {
         let voice = Voice::Frame(Frame {
             stream: 1,
             seq: self.frames,
             time: MediaTime(u32::from(self.frames) * 4),
-            flags: Flags::default(),
+            flags,
             level: 0,
             opus: &[8 << 3, 0, level],
             copies: Vec::new(),
@@ -85,6 +89,97 @@ fn speakers_are_summed_with_their_gains() {
     assert_eq!(room.hear(&[(ALICE, 20), (BOB, 30)]), [0.2; 480]);
     room.mixer.set_gain(BOB, f32::NAN);
     assert_eq!(room.hear(&[(ALICE, 20), (BOB, 30)]), [0.2 + 0.3; 480]);
+}
+
+#[test]
+fn a_gain_that_changes_makes_no_click() {
+    let mut room = Room::new();
+    room.hear(&[(ALICE, 20)]);
+    room.mixer.set_gain(ALICE, 4.0);
+    let now = room.now();
+    room.say(ALICE, 20);
+    let mut out = [0.0; 480];
+    room.mixer.pull(&mut out, now);
+    assert!(out[0] < 0.21 && out[479] == 0.8, "{out:?}");
+    assert!(out.windows(2).all(|two| (two[1] - two[0]).abs() < 0.01), "{out:?}");
+}
+
+#[test]
+fn the_deaf_hear_nobody_and_everything_is_back_at_once() {
+    let mut room = Room::new();
+    room.hear(&[(ALICE, 20)]);
+    room.mixer.deafen(true);
+    assert_eq!(room.hear(&[(ALICE, 20)]), [0.0; 480]);
+    assert_eq!(room.mixer.stats().next().map(|(_, stats)| stats.late), Some(0));
+    room.mixer.deafen(false);
+    let now = room.now();
+    room.say(ALICE, 20);
+    let mut out = [0.0; 480];
+    room.mixer.pull(&mut out, now);
+    assert_eq!(out[240..], [0.2; 240]);
+}
+
+#[test]
+fn speakers_that_differ_are_evened_out_if_wanted() {
+    let mut room = Room::new();
+    room.mixer.even_out(true);
+    for (who, level) in [(ALICE, 3), (BOB, 40)] {
+        let heard = (0..20).map(|_| room.hear(&[(who, level)])).last().expect("some")[0];
+        assert!((0.085..0.115).contains(&heard), "{level} is played at {heard}");
+        room.mixer.remove(who);
+    }
+    room.mixer.even_out(false);
+    assert_eq!(room.hear(&[(ALICE, 3)]), [0.03; 480]);
+}
+
+#[test]
+fn who_talks_and_who_is_muted_is_known() {
+    let mut room = Room::new();
+    room.hear(&[(ALICE, 20)]);
+    let presence = |room: &Room| room.mixer.presences().next().expect("one").1;
+    assert!(presence(&room).is_talking && presence(&room).flags == Flags::default());
+
+    let muted = Flags::MUTED.with(Flags::DEAFENED);
+    room.say_with(ALICE, 0, muted.with(Flags::TALKSPURT_END));
+    room.frames -= 1;
+    room.say_with(ALICE, 0, Flags::default()); // on its way for longer
+    room.frames += 2;
+    for _ in 0..40 {
+        let now = room.now();
+        room.mixer.pull(&mut [0.0; 480], now);
+        room.frames += 1;
+    }
+    assert!(!presence(&room).is_talking && presence(&room).flags.has(muted));
+
+    room.say_with(ALICE, 0, muted.with(Flags::STREAM_END));
+    assert_eq!(presence(&room).flags, Flags::default());
+}
+
+#[test]
+fn one_who_floods_is_not_listened_to_and_spoils_nothing_for_others() {
+    let mut room = Room::new();
+    let mut out = vec![0.0; 480];
+    let mut taken = 0;
+    for n in 0..300_u16 {
+        room.say(ALICE, 20);
+        let now = room.now();
+        for seq in 0..200 {
+            let voice = Voice::Frame(Frame {
+                stream: 1,
+                seq: n.wrapping_mul(200).wrapping_add(seq),
+                time: MediaTime(u32::from(seq) * 77),
+                flags: Flags::default(),
+                level: 0,
+                opus: &[8 << 3, 0, 0],
+                copies: Vec::new(),
+            });
+            taken += usize::from(room.mixer.push(BOB, &voice.to_bytes(), now) == Ok(Heard::Frame));
+        }
+        room.mixer.pull(&mut out, now);
+        room.frames += 1;
+    }
+    assert!((1600..1600 + 3 * 800 + 10).contains(&taken), "{taken} of {} frames in 3 s", 300 * 200);
+    assert_eq!(out, [0.2; 480]);
 }
 
 #[test]
