@@ -21,6 +21,9 @@ pub struct Packetizer {
     /// Whether the next packet begins a talkspurt.
     starts: bool,
     muted: bool,
+    /// What every packet tells besides, and what the last one told.
+    marks: Flags,
+    told: Flags,
     /// Where the last packet of a muted time was.
     muted_at: u64,
     next: u64,
@@ -42,7 +45,20 @@ impl Packetizer {
     /// A stream that begins with the next frame.
     pub fn new(encoder: Encoder, stream: u8) -> Self {
         let sent = VecDeque::with_capacity(KEPT + 1);
-        Self { encoder, stream, seq: 0, starts: true, muted: false, muted_at: 0, next: 0, level: 127, sent, head: None }
+        Self {
+            encoder,
+            stream,
+            seq: 0,
+            starts: true,
+            muted: false,
+            marks: Flags::default(),
+            told: Flags::default(),
+            muted_at: 0,
+            next: 0,
+            level: 127,
+            sent,
+            head: None,
+        }
     }
 
     /// What encodes the frames, to tell it of another bitrate.
@@ -53,6 +69,11 @@ impl Packetizer {
     /// The level of the last frame in -dBov.
     pub fn level(&self) -> u8 {
         self.level
+    }
+
+    /// Sets what every packet tells besides, such as [`Flags::DEAFENED`]; a change is told at once, also while muted.
+    pub fn mark(&mut self, marks: Flags) {
+        self.marks = marks;
     }
 
     /// Takes the frame whose first sample is number `at`; whether there is something to send.
@@ -68,11 +89,13 @@ impl Packetizer {
             (false, false) => {}
         }
         self.level = if muted { 127 } else { codec::level(frame) };
-        if muted && !switched && !last && at < self.muted_at + MUTED_GAP {
+        let has_news = switched || self.marks != self.told;
+        if muted && !has_news && !last && at < self.muted_at + MUTED_GAP {
             return Ok(false);
         }
         // After a gap, also one that was slept through, the receiver may set its delay anew.
-        let mut flags = Flags::default();
+        let mut flags = self.marks;
+        self.told = self.marks;
         if self.starts || at != self.next {
             flags = flags.with(Flags::TALKSPURT_START);
             self.sent.clear(); // what was before the gap is not this many frames back in time
@@ -163,6 +186,22 @@ mod tests {
         assert_eq!(push(&mut packets, 42, false, false), Some((3, 168, Flags::TALKSPURT_START)));
         push(&mut packets, 43, false, false);
         assert_eq!(packets.level(), 10);
+    }
+
+    #[test]
+    fn marks_are_on_every_packet_and_their_change_is_told_at_once() {
+        let mut packets = packetizer();
+        let muted = Flags::MUTED.with(Flags::TALKSPURT_END);
+        packets.mark(Flags::RECORDING);
+        assert_eq!(
+            push(&mut packets, 0, false, false).map(|sent| sent.2),
+            Some(Flags::RECORDING.with(Flags::TALKSPURT_START))
+        );
+        push(&mut packets, 1, true, false);
+        assert_eq!(push(&mut packets, 2, true, false), None);
+        packets.mark(Flags::DEAFENED);
+        assert_eq!(push(&mut packets, 3, true, false).map(|sent| sent.2.has(muted.with(Flags::DEAFENED))), Some(true));
+        assert_eq!(push(&mut packets, 4, true, false), None);
     }
 
     #[test]

@@ -95,6 +95,10 @@ impl Flags {
     pub const MUTED: Self = Self(4);
     /// The stream ends with this frame.
     pub const STREAM_END: Self = Self(8);
+    /// The speaker records what it hears.
+    pub const RECORDING: Self = Self(0x10);
+    /// The speaker hears nobody.
+    pub const DEAFENED: Self = Self(0x20);
 
     /// Both sets of bits.
     #[must_use]
@@ -218,6 +222,28 @@ mod tests {
         let bytes = with_copies.to_bytes();
         assert_eq!(bytes, [0x41, 1, 1, 0x2C, 20, 0xAC, 2, 2, 0xAA, 0xBB, 2, 1, 0xCC, 4, 0]);
         assert_eq!(Voice::from_bytes(&bytes), Ok(with_copies));
+    }
+
+    #[test]
+    fn every_flag_is_a_bit_of_the_first_byte() {
+        let rows = [
+            (Flags::TALKSPURT_START, 1),
+            (Flags::TALKSPURT_END, 2),
+            (Flags::MUTED, 4),
+            (Flags::STREAM_END, 8),
+            (Flags::RECORDING, 0x10),
+            (Flags::DEAFENED, 0x20),
+        ];
+        for (flags, bit) in rows {
+            let bytes = Voice::Frame(Frame { flags, ..silence() }).to_bytes();
+            assert_eq!(bytes[0], bit);
+            assert_eq!(Voice::from_bytes(&bytes), Ok(Voice::Frame(Frame { flags, ..silence() })));
+        }
+    }
+
+    fn silence() -> Frame<'static> {
+        let (time, flags) = (MediaTime(0), Flags::default());
+        Frame { stream: 1, seq: 0, time, flags, level: 127, opus: &[0xF8], copies: Vec::new() }
     }
 
     #[test]
