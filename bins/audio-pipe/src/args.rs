@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Play(PlayArgs),
     /// Talk and listen on the voice lane of a running puncher
     Talk(TalkArgs),
+    #[command(flatten)]
+    Control(crate::control::Control),
     /// Turn WAV or bare samples into Ogg Opus
     Encode(EncodeArgs),
     /// Turn Ogg Opus into WAV or bare samples
@@ -60,9 +62,12 @@ pub(crate) struct TalkArgs {
     pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) sink: SinkArgs,
-    /// Begin muted; SIGUSR1 mutes and unmutes
+    /// Begin with the microphone off; SIGUSR1 turns it on and off, as `audio-pipe toggle` does
     #[arg(long)]
     pub(crate) mute: bool,
+    /// Begin with all sound off, and the microphone; SIGUSR2 turns it on and off
+    #[arg(long)]
+    pub(crate) deafen: bool,
     /// Show levels on stderr
     #[arg(long)]
     pub(crate) meter: bool,
@@ -114,6 +119,9 @@ pub(crate) struct SinkArgs {
     /// How much sound the device takes at a time
     #[arg(long, value_name = "MS", default_value = "5", value_parser = period)]
     pub(crate) speaker_period: Duration,
+    /// Play everybody about as loud as the others
+    #[arg(long)]
+    pub(crate) loudness: bool,
     /// Record every speaker to a WAV file of its own in this folder, with stats.json about them
     #[arg(long, value_name = "DIR")]
     pub(crate) record_each: Option<PathBuf>,
@@ -196,7 +204,7 @@ impl Raw {
     }
 }
 
-fn bitrate(text: &str) -> Result<u32, String> {
+pub(crate) fn bitrate(text: &str) -> Result<u32, String> {
     let (digits, unit) = match text.strip_suffix(['k', 'K']) {
         Some(digits) => (digits, 1000),
         None => (text, 1),

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use codec::{Encoder, Settings};
@@ -12,6 +11,7 @@ use voice::Packetizer;
 use wire::agent::{Peers, VoiceRecord};
 
 use crate::args::{CaptureArgs, SourceArgs};
+use crate::control::Switches;
 use crate::device::Microphone;
 use crate::file::{self, Mono};
 use crate::stats::{Captured, Stats};
@@ -93,7 +93,7 @@ pub(crate) fn packetizer(args: &SourceArgs) -> Result<Packetizer> {
 pub(crate) fn run(
     source: &mut Source,
     packets: &mut Packetizer,
-    muted: &AtomicBool,
+    switches: &Switches,
     stop: &Stop,
     mut send: impl FnMut(&mut Packetizer) -> Result<()>,
 ) -> Result<Captured> {
@@ -113,7 +113,8 @@ pub(crate) fn run(
             captured.first_sample_unix_ns = source.start_unix_ns().map(|start| start + offset);
         }
         captured.frames += 1;
-        if packets.push(&mut frame, took.at, muted.load(Ordering::Relaxed), last)? {
+        packets.mark(switches.marks());
+        if packets.push(&mut frame, took.at, switches.is_muted(), last)? {
             captured.packets += 1;
             send(packets)?;
         }
@@ -123,21 +124,15 @@ pub(crate) fn run(
     }
 }
 
-/// Mutes if not muted, and the reverse.
-pub(crate) fn toggle(muted: &AtomicBool) {
-    muted.fetch_xor(true, Ordering::Relaxed);
-}
-
 /// `audio-pipe capture`.
 pub(crate) fn capture(args: &CaptureArgs) -> Result<()> {
-    let muted = Arc::new(AtomicBool::new(false));
-    let toggled = Arc::clone(&muted);
-    let stop = Stop::on_signals(move || toggle(&toggled))?;
+    let switches = Arc::new(Switches::default());
+    let stop = Stop::on_signals(Arc::clone(&switches))?;
     let mut source = Source::open(&args.source)?;
     let mut packets = packetizer(&args.source)?;
     let stdout = Path::new("-");
     let mut out = file::create(stdout)?;
-    let captured = run(&mut source, &mut packets, &muted, &stop, |packets| {
+    let captured = run(&mut source, &mut packets, &switches, &stop, |packets| {
         let Some(packet) = packets.packet(&[]) else { return Ok(()) };
         let record = wire::frame::frame(&VoiceRecord { peers: Peers::All, packet });
         file::write_all(&mut out, stdout, &record)

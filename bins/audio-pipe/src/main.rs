@@ -2,6 +2,7 @@
 
 mod args;
 mod capture;
+mod control;
 mod convert;
 mod device;
 mod file;
@@ -43,6 +44,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Capture(args) => capture::capture(args),
         Command::Play(args) => playback::play(args),
         Command::Talk(args) => talk::talk(args, cli.common.json),
+        Command::Control(control) => control::run(control, cli.common.json),
         Command::Encode(args) => convert::encode(args),
         Command::Decode(args) => convert::decode(args),
     }

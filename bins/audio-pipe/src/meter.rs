@@ -4,17 +4,26 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stderr};
 
 use edge::Remote;
+use serde_json::json;
 use wire::PeerTag;
-use wire::agent::Local;
+use wire::local::{Local, VoiceState};
+
+use crate::room::Seen;
 
 /// Below this a voice is not shown.
 const FLOOR: u8 = 60;
 
 /// What was told last.
 pub(crate) struct Meter {
-    muted: Option<bool>,
-    levels: BTreeMap<Option<PeerTag>, u8>,
+    voices: BTreeMap<Option<PeerTag>, Voice>,
     shown: Shown,
+}
+
+#[derive(Clone, Debug)]
+struct Voice {
+    name: Option<String>,
+    state: VoiceState,
+    level: u8,
 }
 
 enum Shown {
@@ -32,32 +41,33 @@ impl Meter {
             (true, true) => Shown::Json,
             (true, false) => Shown::Terminal,
         };
-        Self { muted: None, levels: BTreeMap::new(), shown }
+        Self { voices: BTreeMap::new(), shown }
     }
 
-    /// Takes the state of things and gives what is to be told of it.
+    /// Takes how one's own voice is, and everybody else's, and gives what is to be told of it.
     pub(crate) fn update<'a>(
         &mut self,
-        muted: bool,
-        own: u8,
-        peers: impl Iterator<Item = (PeerTag, Option<&'a str>, u8)>,
+        own: VoiceState,
+        level: u8,
+        others: impl Iterator<Item = Seen<'a>>,
     ) -> Vec<Local> {
+        let mut voices = BTreeMap::from([(None, Voice { name: None, state: own, level })]);
+        voices.extend(others.map(|Seen { peer, name, state, level }| {
+            (Some(peer), Voice { name: name.map(str::to_owned), state, level })
+        }));
         let mut changes = Vec::new();
-        if self.muted.replace(muted) != Some(muted) {
-            changes.push(Local::Muted(muted));
-        }
-        let mut levels = BTreeMap::from([(None, own)]);
-        let mut line = if muted { "muted".to_owned() } else { bar("you", own) };
-        for (peer, name, level) in peers {
-            levels.insert(Some(peer), level);
-            if level < FLOOR {
-                line += &bar(&name.map_or_else(|| peer.to_string(), |name| Remote(name).show()), level);
+        for (&peer, &Voice { state, level, .. }) in &voices {
+            let before = self.voices.get(&peer);
+            // Who has just come is taken to be neither muted nor anything else.
+            if before.map_or(peer.is_none() || state != VoiceState::default(), |before| before.state != state) {
+                changes.push(Local::Voice { peer, state });
+            }
+            if before.is_none_or(|before| before.level != level) {
+                changes.push(Local::Level { peer, level });
             }
         }
-        let is_new = |(peer, level): &(&Option<PeerTag>, &u8)| self.levels.get(peer) != Some(level);
-        changes.extend(levels.iter().filter(is_new).map(|(peer, level)| Local::Level { peer: *peer, level: *level }));
-        self.levels = levels;
-        self.show(&line, muted);
+        self.voices = voices;
+        self.show();
         changes
     }
 
@@ -68,19 +78,40 @@ impl Meter {
         }
     }
 
-    fn show(&self, line: &str, muted: bool) {
+    fn show(&self) {
         // Nobody is left to tell if stderr is gone.
         let _ = match self.shown {
             Shown::Nowhere => Ok(()),
-            Shown::Terminal => write!(stderr(), "\r\x1b[K{line}"),
-            Shown::Json => writeln!(stderr(), "{}", self.json(muted)),
+            Shown::Terminal => write!(stderr(), "\r\x1b[K{}", self.line()),
+            Shown::Json => edge::json_line(&self.json()).map_or(Ok(()), |line| writeln!(stderr(), "{line}")),
         };
     }
 
-    fn json(&self, muted: bool) -> serde_json::Value {
-        let level = |(peer, level): (&Option<PeerTag>, &u8)| serde_json::json!({ "peer": peer.map(|peer| peer.0), "dbov": -i32::from(*level) });
-        let levels: Vec<_> = self.levels.iter().map(level).collect();
-        serde_json::json!({ "v": 1, "type": "levels", "muted": muted, "levels": levels })
+    fn line(&self) -> String {
+        let bars = self.voices.iter().map(|(peer, voice)| match peer {
+            None if voice.state.deafened => "deafened  ".to_owned(),
+            None if voice.state.muted => "muted  ".to_owned(),
+            None => bar("you", voice.level),
+            Some(_) if voice.level >= FLOOR => String::new(),
+            Some(peer) => {
+                bar(&voice.name.as_ref().map_or_else(|| peer.to_string(), |name| Remote(name).show()), voice.level)
+            }
+        });
+        bars.collect()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let levels = self.voices.iter().map(|(peer, Voice { name, state, level })| {
+            json!({
+                "peer": peer.map(|peer| peer.0), "name": name, "dbov": -i32::from(*level), "talking": state.talking,
+                "muted": state.muted, "deafened": state.deafened, "recording": state.recording,
+            })
+        });
+        let own = self.voices.get(&None).map(|voice| voice.state).unwrap_or_default();
+        json!({
+            "v": 1, "type": "levels", "muted": own.muted, "deafened": own.deafened,
+            "levels": levels.collect::<Vec<_>>(),
+        })
     }
 }
 
@@ -93,17 +124,37 @@ fn bar(name: &str, level: u8) -> String {
 mod tests {
     use super::*;
 
+    const ON: VoiceState = VoiceState { muted: false, deafened: false, recording: false, talking: true };
+    const OFF: VoiceState = VoiceState { muted: true, deafened: false, recording: false, talking: false };
+    const ANN: PeerTag = PeerTag(1);
+
+    fn update(meter: &mut Meter, own: VoiceState, level: u8, hers: VoiceState) -> Vec<Local> {
+        let ann = Seen { peer: ANN, name: Some("ann\u{1b}"), state: hers, level: 30 };
+        meter.update(own, level, [ann].into_iter())
+    }
+
     #[test]
     fn only_what_changes_is_told() {
-        let ann = PeerTag(1);
         let mut meter = Meter::new(false, false);
-        let mut update = |muted, own, level| meter.update(muted, own, [(ann, Some("ann"), level)].into_iter());
-
         let own = |level| Local::Level { peer: None, level };
-        let hers = Local::Level { peer: Some(ann), level: 30 };
-        assert_eq!(update(false, 20, 30), [Local::Muted(false), own(20), hers]);
-        assert_eq!(update(false, 20, 30), []);
-        assert_eq!(update(true, 127, 30), [Local::Muted(true), own(127)]);
+        let mine = |state| Local::Voice { peer: None, state };
+        let hers = |state| Local::Voice { peer: Some(ANN), state };
+        let told = update(&mut meter, ON, 20, ON);
+        assert_eq!(told, [mine(ON), own(20), hers(ON), Local::Level { peer: Some(ANN), level: 30 }]);
+        assert_eq!(update(&mut meter, ON, 20, ON), []);
+        assert_eq!(update(&mut meter, OFF, 127, ON), [mine(OFF), own(127)]);
+        assert_eq!(update(&mut meter, OFF, 127, OFF), [hers(OFF)]);
+    }
+
+    #[test]
+    fn a_line_of_json_has_everybody_by_name() {
+        let mut meter = Meter::new(false, false);
+        update(&mut meter, OFF, 127, ON);
+        let value = meter.json();
+        assert_eq!((value["muted"].as_bool(), value["levels"][0]["peer"].as_u64()), (Some(true), None));
+        let ann = &value["levels"][1];
+        assert_eq!((ann["name"].as_str(), ann["talking"].as_bool()), (Some("ann\u{1b}"), Some(true)));
+        assert_eq!(meter.line(), "muted  ann␛ #####-----  ");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use wire::agent::{MAX_RECORD, Peers, VoiceRecord};
 use wire::voice::Report;
 
 use crate::args::{PlayArgs, SinkArgs};
+use crate::control::Switches;
 use crate::device::Loudspeaker;
 use crate::room::Room;
 use crate::stop::Stop;
@@ -159,9 +160,10 @@ impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
 
 /// `audio-pipe play`.
 pub(crate) fn play(args: &PlayArgs) -> Result<()> {
-    let stop = Stop::on_signals(|| ())?;
+    let switches = Arc::new(Switches::default());
+    let stop = Stop::on_signals(Arc::clone(&switches))?;
     let sink = Sink::open(&args.sink)?;
-    let room = Arc::new(Mutex::new(Room::new(&args.sink)?));
+    let room = Arc::new(Mutex::new(Room::new(&args.sink, switches)?));
     let done = Arc::new(AtomicBool::new(false));
     let reader = Reader { room: Arc::clone(&room), done: Arc::clone(&done), stop: stop.clone() };
     thread::Builder::new().name("stdin".into()).spawn(move || reader.run()).context("start a thread")?;

@@ -1,16 +1,19 @@
 //! Everybody who is heard: decoded, mixed, recorded, measured.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
 use codec::Decoder;
-use jitter::{Config, Heard, Mixer};
+use jitter::{Config, Heard, Mixer, Presence};
 use voice::Ear;
 use wire::PeerTag;
-use wire::voice::Report;
+use wire::local::{self, Figures, VoiceState, Volume};
+use wire::voice::{Flags, Report};
 
 use crate::args::SinkArgs;
+use crate::control::{Switches, Volumes};
 use crate::file::{Encoding, Recording};
 use crate::record::Recordings;
 use crate::stats::{Played, Speaker, Stats};
@@ -25,6 +28,8 @@ pub(crate) struct Room {
     output: Option<Recording>,
     each: Option<Recordings>,
     people: BTreeMap<PeerTag, Person>,
+    volumes: Volumes,
+    switches: Arc<Switches>,
     gone: Vec<Speaker>,
     played: Played,
 }
@@ -34,27 +39,41 @@ struct Person {
     name: Option<String>,
     first_frame_unix_ns: Option<u64>,
     jitter_ms: u16,
-    /// The loudest since it was last asked for.
+    /// The loudest since it was last asked for, and what was said then.
     level: u8,
+    shown: u8,
 }
 
 impl Person {
     fn new() -> Self {
-        Self { name: None, first_frame_unix_ns: None, jitter_ms: 0, level: SILENCE }
+        Self { name: None, first_frame_unix_ns: None, jitter_ms: 0, level: SILENCE, shown: SILENCE }
     }
 }
 
+/// What a meter shows of a peer.
+pub(crate) struct Seen<'a> {
+    pub(crate) peer: PeerTag,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) state: VoiceState,
+    /// In -dBov.
+    pub(crate) level: u8,
+}
+
 impl Room {
-    /// An empty room whose sound also goes to the files that the options name.
-    pub(crate) fn new(args: &SinkArgs) -> Result<Self> {
+    /// An empty room whose sound also goes to the files that the options name. Nobody is heard in it while the switches say so.
+    pub(crate) fn new(args: &SinkArgs, switches: Arc<Switches>) -> Result<Self> {
         // A decoder lacks nothing but memory.
         Decoder::new()?;
         let output = |path| Recording::create(path, false, Encoding::S16, 1);
+        let mut mixer = Mixer::new(Config::default(), Ear::default);
+        mixer.even_out(args.loudness);
         Ok(Self {
-            mixer: Mixer::new(Config::default(), Ear::default),
+            mixer,
             output: args.output.as_deref().map(output).transpose()?,
             each: args.record_each.as_deref().map(Recordings::create).transpose()?,
             people: BTreeMap::new(),
+            volumes: Volumes::default(),
+            switches,
             gone: Vec::new(),
             played: Played::default(),
         })
@@ -80,6 +99,25 @@ impl Room {
     /// Learns what a peer calls itself.
     pub(crate) fn name(&mut self, peer: PeerTag, name: &str) {
         self.people.entry(peer).or_insert_with(Person::new).name = Some(name.to_owned());
+        self.mixer.set_gain(peer, self.volumes.of(name).gain());
+    }
+
+    /// Plays a peer as loud as is wanted, and whoever comes by its name later.
+    pub(crate) fn set_volume(&mut self, peer: PeerTag, volume: Volume) -> Result<(), String> {
+        let name = self.people.get(&peer).and_then(|person| person.name.as_deref());
+        let wanted = self.volumes.set(name.ok_or("that peer has just left")?, volume)?;
+        self.mixer.set_gain(peer, wanted.gain());
+        Ok(())
+    }
+
+    /// Plays everybody about as loud as the others, or as they are.
+    pub(crate) fn even_out(&mut self, is_evened: bool) {
+        self.mixer.even_out(is_evened);
+    }
+
+    /// Whether it does that.
+    pub(crate) fn is_evened(&self) -> bool {
+        self.mixer.is_evened()
     }
 
     /// Forgets a peer that has left, but for its figures.
@@ -92,7 +130,8 @@ impl Room {
 
     /// Gives the next samples; those from sample `at` on go to the files. Tells how many speakers are heard.
     pub(crate) fn play(&mut self, block: &mut [f32], at: Option<u64>, now: Instant) -> Result<usize> {
-        let Self { mixer, people, each, .. } = self;
+        let Self { mixer, people, each, switches, .. } = self;
+        mixer.deafen(switches.is_deafened());
         let mut recorded = Ok(());
         let mixed = mixer.pull_tapped(block, now, |peer, samples| {
             let person = people.entry(peer).or_insert_with(Person::new);
@@ -127,12 +166,36 @@ impl Room {
         Some((peer, report))
     }
 
-    /// How loud everybody was since the last time.
-    pub(crate) fn take_levels(&mut self) -> impl Iterator<Item = (PeerTag, Option<&str>, u8)> {
-        self.people.iter_mut().map(|(peer, person)| {
-            let level = std::mem::replace(&mut person.level, SILENCE);
-            (*peer, person.name.as_deref(), level)
+    /// How everybody is, and how loud they were since the last time.
+    pub(crate) fn take_seen(&mut self) -> impl Iterator<Item = Seen<'_>> {
+        let states: BTreeMap<_, _> = self.mixer.presences().map(|(peer, presence)| (peer, state(presence))).collect();
+        self.people.iter_mut().map(move |(peer, person)| {
+            person.shown = std::mem::replace(&mut person.level, SILENCE);
+            let state = states.get(peer).copied().unwrap_or_default();
+            Seen { peer: *peer, name: person.name.as_deref(), state, level: person.shown }
         })
+    }
+
+    /// How everybody is heard.
+    pub(crate) fn speakers(&self) -> Vec<local::Speaker> {
+        let presences: BTreeMap<_, _> = self.mixer.presences().collect();
+        let stats: BTreeMap<_, _> = self.mixer.stats().collect();
+        let speaker = |(tag, person): (&PeerTag, &Person)| {
+            let presence = presences.get(tag).copied().unwrap_or_default();
+            let name = person.name.clone().unwrap_or_default();
+            let wanted = self.volumes.of(&name);
+            local::Speaker {
+                tag: *tag,
+                name,
+                volume_db: wanted.db,
+                is_off: wanted.is_off,
+                evened_db: presence.evened_db.round() as i8,
+                state: state(presence),
+                level: person.shown,
+                figures: stats.get(tag).map(|stats| figures(stats, person.jitter_ms)).unwrap_or_default(),
+            }
+        };
+        self.people.iter().map(speaker).collect()
     }
 
     /// Says when sample 0 is played.
@@ -175,3 +238,26 @@ impl Room {
         }
     }
 }
+
+fn state(presence: Presence) -> VoiceState {
+    let has = |flag| presence.flags.has(flag);
+    let (muted, deafened, recording) = (has(Flags::MUTED), has(Flags::DEAFENED), has(Flags::RECORDING));
+    VoiceState { muted, deafened, recording, talking: presence.is_talking && !muted }
+}
+
+fn figures(stats: &jitter::Stats, jitter_ms: u16) -> Figures {
+    let ms = |duration: std::time::Duration| u16::try_from(duration.as_millis()).unwrap_or(u16::MAX);
+    Figures {
+        received: stats.received,
+        lost: stats.lost,
+        late: stats.late,
+        concealed_ms: stats.concealed * 1000 / u64::from(codec::RATE),
+        jitter_ms,
+        buffer_ms: ms(stats.target),
+        delay_ms: ms(stats.delay),
+        drift_ppm: stats.drift_ppm.round() as i16,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
+
+use crate::control::{Switch, Switches};
 
 /// Shared by all threads; the first that ends tells the others.
 #[derive(Clone, Default)]
@@ -23,18 +25,20 @@ struct Inner {
 }
 
 impl Stop {
-    /// One that SIGINT and SIGTERM ask for; `toggled` is called for every SIGUSR1.
-    pub(crate) fn on_signals(mut toggled: impl FnMut() + Send + 'static) -> Result<Self> {
+    /// One that SIGINT and SIGTERM ask for; SIGUSR1 and SIGUSR2 turn the switches to and fro.
+    pub(crate) fn on_signals(switches: Arc<Switches>) -> Result<Self> {
         let stop = Self::default();
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1]).context("catch signals")?;
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGUSR2]).context("catch signals")?;
         let told = stop.clone();
         let watch = move || {
             for signal in signals.forever() {
-                if signal == SIGUSR1 {
-                    toggled();
-                } else {
-                    told.0.signal.store(signal, Ordering::Relaxed);
-                    told.ask();
+                match signal {
+                    SIGUSR1 => switches.turn(Switch::Mute, None),
+                    SIGUSR2 => switches.turn(Switch::Deafen, None),
+                    _ => {
+                        told.0.signal.store(signal, Ordering::Relaxed);
+                        told.ask();
+                    }
                 }
             }
         };

@@ -2,7 +2,7 @@
 //!
 //! One thread hears the microphone and sends, one reads what comes, one plays; this one tells what changes.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -11,20 +11,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use edge::agent::{Client, Writer};
 use edge::{Exit, WithExit};
+use jitter::Activity;
 use voice::{Packetizer, Plan, Receivers};
 use wire::PeerTag;
-use wire::agent::{FromPuncher, Local, Peers, ToPuncher, VoiceRecord};
+use wire::agent::{FromPuncher, Peers, ToPuncher, VoiceRecord};
+use wire::local::Local;
 use wire::peer::Lane;
 use wire::voice::{Report, Voice};
 
 use crate::args::TalkArgs;
-use crate::capture::{self, Source, toggle};
+use crate::capture::{self, Source};
+use crate::control::{Desk, Switches};
 use crate::meter::Meter;
 use crate::playback::{self, Sink, enter};
 use crate::room::Room;
 use crate::stats::Captured;
 use crate::stop::Stop;
 use crate::timeline::Timeline;
+use crate::voice_settings::VoiceSettings;
 
 /// How often changes of level and mute are told.
 const TICK: Duration = Duration::from_millis(100);
@@ -40,31 +44,22 @@ struct Talk {
     writer: Writer,
     room: playback::Shared,
     receivers: Arc<Mutex<Receivers>>,
-    muted: Arc<AtomicBool>,
-    /// The microphone's level, -dBov.
-    level: Arc<AtomicU8>,
+    desk: Desk,
 }
 
 /// `audio-pipe talk`.
 pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
-    let muted = Arc::new(AtomicBool::new(args.mute));
-    let toggled = Arc::clone(&muted);
-    let stop = Stop::on_signals(move || toggle(&toggled))?;
+    let switches = Arc::new(Switches::new(args.mute, args.deafen));
+    let stop = Stop::on_signals(Arc::clone(&switches))?;
     // Everything that can be wrong here is found before the others see us.
     let ready = edge::ready::Ready::open(args.ready_fd)?;
     let source = Source::open(&args.source)?;
     let sink = Sink::open(&args.sink)?;
     let packets = capture::packetizer(&args.source)?;
-    let room = Arc::new(Mutex::new(Room::new(&args.sink)?));
+    let room = Arc::new(Mutex::new(Room::new(&args.sink, Arc::clone(&switches))?));
+    let desk = Desk::new(switches, VoiceSettings::default(), Arc::clone(&room), args.source.bitrate);
     let (client, _) = Client::connect(&args.target, Lane::Voice, "audio-pipe")?;
-    let talk = Talk {
-        stop,
-        writer: client.writer(),
-        room,
-        receivers: Arc::default(),
-        muted,
-        level: Arc::new(AtomicU8::new(127)),
-    };
+    let talk = Talk { stop, writer: client.writer(), room, receivers: Arc::default(), desk };
     let listening = talk.clone();
     start("reader", move || listening.stop.check(listening.listen(client)))?;
     let captured = talk.start_capture(args, source, packets)?;
@@ -93,15 +88,15 @@ impl Talk {
         let (talk, exit_at_end) = (self.clone(), args.exit_at_end);
         let mut sender = Sender {
             talk: self.clone(),
-            bitrate: args.source.bitrate,
             least_loss: args.source.expected_loss,
             expected_loss: args.source.expected_loss,
             current_bitrate: args.source.bitrate,
             ended: false,
         };
         start("capture", move || {
-            let captured =
-                capture::run(&mut source, &mut packets, &talk.muted, &talk.stop, |packets| sender.send(packets));
+            let captured = capture::run(&mut source, &mut packets, &talk.desk.switches, &talk.stop, |packets| {
+                sender.send(packets)
+            });
             let outcome = captured.as_ref().ok().copied();
             talk.stop.check(captured.map(drop));
             let _ = done.send(outcome);
@@ -143,8 +138,10 @@ impl Talk {
                     enter(&self.room).leave(tag);
                     self.receivers().leave(tag);
                 }
-                FromPuncher::Local(Local::SetMute(Some(mute))) => self.muted.store(mute, Ordering::Relaxed),
-                FromPuncher::Local(Local::SetMute(None)) => toggle(&self.muted),
+                FromPuncher::Local(Local::Ask { id, what }) => {
+                    let answer = self.desk.answer(what);
+                    self.writer.send(&ToPuncher::Local(Local::Answer { id, answer }))?;
+                }
                 FromPuncher::Closing => {
                     self.stop.ask();
                     return Ok(());
@@ -164,14 +161,17 @@ impl Talk {
     /// Until the end: tells the other programs here of mute and levels, when they change.
     fn tell_changes(&self, on_stderr: bool, json: bool) {
         let mut meter = Meter::new(on_stderr, json);
+        let mut activity = Activity::default();
+        let samples = TICK.as_millis() as usize * codec::RATE as usize / 1000;
         loop {
             let ends = self.stop.wait(TICK);
             if ends {
+                // When `puncher` is gone nobody has to be told.
+                let _ = self.writer.send(&ToPuncher::Local(Local::Ended));
                 return meter.end();
             }
-            let muted = self.muted.load(Ordering::Relaxed);
-            let own = if muted { 127 } else { self.level.load(Ordering::Relaxed) };
-            let changes = meter.update(muted, own, enter(&self.room).take_levels());
+            let level = self.desk.own.look(&mut activity, samples);
+            let changes = meter.update(self.desk.state(), level, enter(&self.room).take_seen());
             for change in changes {
                 let _ = self.writer.send(&ToPuncher::Local(change));
             }
@@ -186,7 +186,6 @@ impl Talk {
 /// Sends each frame to everybody, as each needs it.
 struct Sender {
     talk: Talk,
-    bitrate: u32,
     least_loss: u8,
     expected_loss: u8,
     current_bitrate: u32,
@@ -196,8 +195,8 @@ struct Sender {
 
 impl Sender {
     fn send(&mut self, packets: &mut Packetizer) -> Result<()> {
-        self.talk.level.store(packets.level(), Ordering::Relaxed);
-        let plan = self.talk.receivers().plan(self.bitrate, Instant::now());
+        self.talk.desk.own.note(packets.level());
+        let plan = self.talk.receivers().plan(self.talk.desk.bitrate(), Instant::now());
         self.adapt(packets, &plan)?;
         for (peers, copies) in plan.groups {
             let Some(packet) = packets.packet(copies).filter(|_| !self.ended) else { continue };

@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Send(Send),
     /// Print texts as they come
     Tail(Tail),
-    /// Show who is there, by which path
+    /// Show who is there, by which path, and whose voice is heard
     Peers,
     /// Chat line by line
     Chat(Chat),

@@ -100,7 +100,7 @@ fn list(api: &Api, common: &Common) -> anyhow::Result<()> {
             [channel.name, channel.kind, channel.author, channel.description].map(|text| Remote(text).show());
         [name, kind, channel.members.to_string(), author, description]
     };
-    print(&render::table(["NAME", "KIND", "MEMBERS", "AUTHOR", "DESCRIPTION"], channels.into_iter().map(row)))
+    print(&edge::table(["NAME", "KIND", "MEMBERS", "AUTHOR", "DESCRIPTION"], channels.into_iter().map(row)))
 }
 
 fn create(args: &Create, api: &Api, common: &Common) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ mod render;
 mod room;
 mod screen;
 mod session;
+mod voices;
 
 use std::process::ExitCode;
 

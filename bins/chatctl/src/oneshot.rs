@@ -11,10 +11,12 @@ use chat::{Outgoing, Receipt, Verdict};
 use edge::{
     Common, Exit, Remote, WithExit,
     agent::{Answer, Client, Target},
+    talks,
 };
 use wire::{
     PeerTag,
     agent::{FromPuncher, PeerStatus, Peers, ToPuncher},
+    local::{Ask, VoiceState},
     peer::{Lane, MAX_TEXT},
 };
 
@@ -26,6 +28,8 @@ use crate::{
 
 /// How long `puncher` may take to say who is there.
 const ROSTER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a talk may take to say whose voice is heard.
+const VOICES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// `chatctl send`.
 pub(crate) fn send(args: &Send, target: &Target, common: &Common) -> anyhow::Result<()> {
@@ -164,10 +168,15 @@ pub(crate) fn tail(args: &Tail, target: &Target, common: &Common) -> anyhow::Res
 pub(crate) fn peers(target: &Target, common: &Common) -> anyhow::Result<()> {
     let (mut client, _) = Client::connect(target, Lane::Control, "chatctl peers")?;
     let peers = client.roster()?;
+    // Without a talk nothing is known of voices; that is no error here.
+    let answers = talks::ask(&mut client, Ask::Status, VOICES_TIMEOUT).unwrap_or_default();
+    let speakers = answers.into_iter().flatten().flat_map(|status| status.speakers);
+    let voices: BTreeMap<PeerTag, VoiceState> = speakers.map(|speaker| (speaker.tag, speaker.state)).collect();
+    let mut all = peers.iter().map(|peer| (peer, voices.get(&peer.tag).copied()));
     if common.json {
-        return peers.iter().try_for_each(|peer| print(&render::line(&render::peer_json(peer))?));
+        return all.try_for_each(|(peer, voice)| print(&render::line(&render::peer_json(peer, voice))?));
     }
-    print(&render::peer_table(&peers))
+    print(&render::peer_table(all))
 }
 
 /// Prints on stdout, at once.

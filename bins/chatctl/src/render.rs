@@ -3,16 +3,22 @@
 use std::net::SocketAddr;
 
 use chat::{Receipt, Verdict};
-use edge::Remote;
+use edge::{Remote, talks};
 use serde::Serialize;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 use wire::{
     agent::{Delivery, Path, PeerStatus},
+    local::{VoiceState, Volume},
     peer::Keeper,
 };
 
+pub(crate) use voice::is_for_programs;
+use voice::{changes, voice_json};
+
 use crate::room::Entry;
+
+mod voice;
 
 /// Version of the JSON lines.
 const SCHEMA: u8 = 1;
@@ -75,8 +81,10 @@ fn status(entry: &Entry) -> String {
         Entry::Undelivered { snippet, receipt } => format!("\"{}\": {}", shown(snippet), failure(receipt)),
         Entry::Server { connected: true, .. } => "the rendezvous is back".into(),
         Entry::Server { text, .. } => format!("no rendezvous for the time being: {}", shown(text)),
-        Entry::Muted(true) => "your microphone is off".into(),
-        Entry::Muted(false) => "your microphone is on".into(),
+        Entry::Voice { name, before, state } => changes(name.as_deref(), *before, *state),
+        Entry::Volume { name, volume: Volume::Off } => format!("{} is not played any more", shown(name)),
+        Entry::Volume { name, volume } => format!("{} is played with {volume}", shown(name)),
+        Entry::NotDone { why } => shown(why),
         Entry::Refused { why } => format!("puncher refuses: {}", shown(why)),
     }
 }
@@ -127,8 +135,13 @@ pub(crate) fn entry_json(entry: &Entry) -> Value {
         Entry::Broken { name } => event("path", json!({ "peer": name, "path": Path::None, "secure": false })),
         Entry::Undelivered { receipt, .. } => receipt_json(receipt),
         Entry::Server { connected, text } => event("server", json!({ "connected": connected, "text": text })),
-        Entry::Muted(muted) => event("muted", json!({ "muted": muted })),
-        Entry::Refused { why } => event("error", json!({ "text": why })),
+        Entry::Voice { name, state, .. } => {
+            let mut facts = voice_json(*state);
+            facts["peer"] = json!(name);
+            event("voice", facts)
+        }
+        Entry::Volume { name, volume } => event("volume", json!({ "peer": name, "volume": volume.to_string() })),
+        Entry::NotDone { why } | Entry::Refused { why } => event("error", json!({ "text": why })),
     }
 }
 
@@ -163,16 +176,16 @@ fn event(kind: &str, facts: Value) -> Value {
 }
 
 /// A peer as one line of JSON.
-pub(crate) fn peer_json(peer: &PeerStatus) -> Value {
+pub(crate) fn peer_json(peer: &PeerStatus, voice: Option<VoiceState>) -> Value {
     json!({
-        "v": SCHEMA, "type": "peer", "peer": peer.name, "key": peer.key.to_string(), "path": peer.path,
+        "v": SCHEMA, "type": "peer", "voice": voice.map(voice_json), "peer": peer.name, "key": peer.key.to_string(), "path": peer.path,
         "addr": peer.addr, "via": peer.via, "rtt_ms": peer.rtt_us.map(millis), "secure": peer.secure,
     })
 }
 
 /// Peers as a table with a head.
-pub(crate) fn peer_table<'a>(peers: impl IntoIterator<Item = &'a PeerStatus>) -> String {
-    let row = |peer: &PeerStatus| {
+pub(crate) fn peer_table<'a>(peers: impl IntoIterator<Item = (&'a PeerStatus, Option<VoiceState>)>) -> String {
+    let row = |(peer, voice): (&PeerStatus, Option<VoiceState>)| {
         [
             Remote(&peer.name).show(),
             peer.key.short(),
@@ -184,26 +197,10 @@ pub(crate) fn peer_table<'a>(peers: impl IntoIterator<Item = &'a PeerStatus>) ->
             },
             peer.rtt_us.map_or("-".into(), |us| format!("{}ms", millis(us))),
             if peer.secure { "yes" } else { "no" }.to_owned(),
+            voice.map_or("-".to_owned(), talks::words),
         ]
     };
-    table(["NAME", "KEY", "PATH", "ADDRESS", "RTT", "SECURE"], peers.into_iter().map(row))
-}
-
-/// Rows under a head, in columns. The cells are safe to show already.
-pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let mut all = vec![head.map(str::to_owned)];
-    all.extend(rows);
-    let mut widths = [0; N];
-    for row in &all {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.width().max(*width);
-        }
-    }
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cell.width())));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    all.iter().map(line).collect::<Vec<_>>().join("\n")
+    edge::table(["NAME", "KEY", "PATH", "ADDRESS", "RTT", "SECURE", "VOICE"], peers.into_iter().map(row))
 }
 
 /// One line of JSON; what goes in is always JSON.
@@ -218,7 +215,7 @@ fn millis(us: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use chat::Reached;
-    use wire::{IdentityKey, MessageId, PeerTag};
+    use wire::MessageId;
 
     use super::*;
 
@@ -269,7 +266,6 @@ mod tests {
                 Entry::Connected { name: name(), path: Path::Relay, addr: None, rtt_us: None },
                 "* alice is connected: through the rendezvous",
             ),
-            (Entry::Muted(true), "* your microphone is off"),
             (Entry::Undelivered { snippet: "hi".into(), receipt: receipt(&[]) }, "* \"hi\": nobody is here"),
             (
                 Entry::Undelivered { snippet: "hi".into(), receipt: receipt(&[Delivery::TimedOut, Delivery::Lost]) },
@@ -294,25 +290,6 @@ mod tests {
         assert_eq!((value["type"].as_str(), value["delivered"].as_bool()), (Some("sent"), Some(false)));
         assert_eq!(value["peers"][0]["peer"], "peer0");
         assert_eq!(value["peers"][0]["outcome"], "timedout");
-    }
-
-    #[test]
-    fn a_table_has_columns_whatever_the_script() {
-        let peer = |name: &str, rtt_us| PeerStatus {
-            tag: PeerTag(1),
-            name: name.into(),
-            key: IdentityKey([0xab; 32]),
-            path: Path::Direct,
-            addr: Some("203.0.113.7:40112".parse().unwrap()),
-            via: None,
-            rtt_us,
-            secure: true,
-        };
-        let expected = "\
-NAME    KEY       PATH    ADDRESS            RTT   SECURE
-alice   abababab  direct  203.0.113.7:40112  38ms  yes
-日本語  abababab  direct  203.0.113.7:40112  -     yes";
-        assert_eq!(peer_table(&[peer("alice", Some(38_000)), peer("日本語", None)]), expected);
     }
 
     fn receipt(outcomes: &[Delivery]) -> Receipt {

@@ -9,8 +9,11 @@ use std::{
 use chat::{Outgoing, Receipt, Seen, Verdict};
 use wire::{
     IdentityKey, MessageId, PeerTag,
-    agent::{FromPuncher, Local, Path, PeerStatus},
+    agent::{FromPuncher, Path, PeerStatus},
+    local::{Ask, VoiceState, Volume},
 };
+
+use crate::voices::Voices;
 
 /// So much of a text is shown when it was not delivered.
 const SNIPPET_CHARS: usize = 24;
@@ -34,8 +37,12 @@ pub(crate) enum Entry {
     Undelivered { snippet: String, receipt: Receipt },
     /// The rendezvous is there, or not.
     Server { connected: bool, text: String },
-    /// The microphone is off, or on.
-    Muted(bool),
+    /// Somebody's voice is another than before; without a name it is our own.
+    Voice { name: Option<String>, before: VoiceState, state: VoiceState },
+    /// Somebody is played as loud as was wanted.
+    Volume { name: String, volume: Volume },
+    /// The talk did not do what was asked of it.
+    NotDone { why: String },
     /// `puncher` refuses something.
     Refused { why: String },
 }
@@ -47,6 +54,7 @@ pub(crate) struct Room {
     seen: Seen,
     outgoing: Outgoing,
     snippets: BTreeMap<MessageId, String>,
+    voices: Voices,
     /// Whether there is a rendezvous; unknown until everybody who is there has been told.
     server: Option<bool>,
     entries: VecDeque<Entry>,
@@ -65,6 +73,7 @@ impl Room {
         match record {
             FromPuncher::Peer(status) => self.handle_peer(status),
             FromPuncher::Left { tag, name, why } => {
+                self.voices.leave(tag);
                 if self.peers.remove(&tag).is_some() {
                     self.entries.push_back(Entry::Left { name, why });
                 }
@@ -78,9 +87,12 @@ impl Room {
             FromPuncher::Delivery { id, to, name, outcome } => self.outgoing.handle_delivery(id, to, &name, outcome),
             FromPuncher::Settled { id } => self.outgoing.handle_settled(id),
             FromPuncher::Server { connected, text } => self.handle_server(connected, text),
-            FromPuncher::Local(Local::Muted(muted)) => self.entries.push_back(Entry::Muted(muted)),
+            FromPuncher::Local(local) => {
+                let name = |tag| self.peers.get(&tag).map(|known| known.status.name.clone());
+                self.entries.extend(self.voices.handle(local, name));
+            }
             FromPuncher::Refused(why) => self.entries.push_back(Entry::Refused { why }),
-            FromPuncher::Opened(_) | FromPuncher::Voice(_) | FromPuncher::Local(_) | FromPuncher::Closing => {}
+            FromPuncher::Opened(_) | FromPuncher::Voice(_) | FromPuncher::Closing => {}
         }
         self.take_receipts();
     }
@@ -93,6 +105,11 @@ impl Room {
         }
         self.snippets.insert(id, snippet);
         self.outgoing.start(id, now);
+    }
+
+    /// Follows a question to the talks that is about to be sent.
+    pub(crate) fn ask(&mut self, id: u64, what: &Ask) {
+        self.voices.ask(id, what);
     }
 
     /// Gives up on texts that are overdue.
@@ -127,9 +144,9 @@ impl Room {
         self.server.is_some()
     }
 
-    /// Everybody who is there.
-    pub(crate) fn peers(&self) -> impl Iterator<Item = &PeerStatus> {
-        self.peers.values().map(|known| &known.status)
+    /// Everybody who is there, and what is known of their voices.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = (&PeerStatus, Option<VoiceState>)> {
+        self.peers.values().map(|known| (&known.status, self.voices.of(known.status.tag)))
     }
 
     fn handle_peer(&mut self, status: PeerStatus) {

@@ -43,8 +43,9 @@ impl Screen {
     /// Shows what happened.
     pub(crate) fn show(&self, entry: &Entry) -> anyhow::Result<()> {
         match self {
-            Self::Line { style, .. } => self.say(&render::entry(entry, *style)),
             Self::Plain { json: true, .. } => print(&render::line(&render::entry_json(entry))?),
+            _ if render::is_for_programs(entry) => Ok(()),
+            Self::Line { style, .. } => self.say(&render::entry(entry, *style)),
             Self::Plain { .. } if matches!(entry, Entry::Message { .. }) => print(&render::entry(entry, Style::Plain)),
             Self::Plain { .. } => self.say(&render::entry(entry, Style::Plain)),
         }

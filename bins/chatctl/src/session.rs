@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use chat::{Input, LINE_LIMIT, SETTLE_TIMEOUT, Verdict};
+use chat::{AddresseeError, Input, LINE_LIMIT, SETTLE_TIMEOUT, Verdict};
 use edge::{
     Common, Exit, Remote, WithExit,
     agent::{Answer, Client, Target, Writer},
@@ -30,7 +30,9 @@ use signal_hook::{
     iterator::Signals,
 };
 use wire::{
-    agent::{FromPuncher, Local, Opened, Peers, ToPuncher},
+    PeerTag,
+    agent::{FromPuncher, Opened, Peers, ToPuncher},
+    local::{Ask, Local},
     peer::Lane,
 };
 
@@ -44,8 +46,10 @@ use crate::{
 const HELP: &str = "\
 * what you type goes to everybody; a text that begins with / is typed with //
 *   /to NAME text   to one member alone
-*   /peers          who is there, by which path
-*   /mute           microphone off or on; also /mute on, /mute off
+*   /peers          who is there, by which path, and whose voice is heard
+*   /mute           microphone off or on; also /mute on, /mute off, /unmute
+*   /deafen         all sound and the microphone off or on; also /deafen on, /deafen off, /undeafen
+*   /volume NAME DB how loud one is played, in decibels from -60 to 12, or off, or on
 *   /exit           the end, as Ctrl-D or Ctrl-C";
 
 /// How long texts that are under way may hold up the end of a session on a terminal.
@@ -71,6 +75,8 @@ pub(crate) fn chat(args: &Chat, target: &Target, common: &Common) -> anyhow::Res
         changed: Condvar::new(),
     });
     session.clone().watch_signals(editor.is_some())?;
+    // If puncher has ended already, whoever follows it says so.
+    let _ = session.ask(Ask::Status);
     let follower = session.clone();
     match editor {
         Some(editor) => {
@@ -228,7 +234,9 @@ impl Session {
                 let table = render::peer_table(self.state().room.peers());
                 self.screen.say(&table)?;
             }
-            Input::Mute(muted) => self.writer.send(&ToPuncher::Local(Local::SetMute(muted)))?,
+            Input::Mute(muted) => self.ask(Ask::Mute(muted))?,
+            Input::Deafen(deafened) => self.ask(Ask::Deafen(deafened))?,
+            Input::Volume(rest) => self.set_volume(rest)?,
             Input::Help => self.screen.say(HELP)?,
             Input::Exit => return Ok(Next::End),
             Input::Unknown(command) => {
@@ -239,16 +247,33 @@ impl Session {
     }
 
     fn send_to(&self, rest: &str) -> anyhow::Result<()> {
-        let found = {
-            let state = self.state();
-            let peers: Vec<_> = state.room.peers().collect();
-            let names: Vec<_> = peers.iter().map(|peer| peer.name.as_str()).collect();
-            chat::addressee(rest, &names).map(|(index, text)| (peers[index].tag, text))
-        };
-        match found {
+        match self.addressee(rest) {
             Ok((tag, text)) => self.send(Peers::One(tag), text),
             Err(error) => self.screen.say(&format!("* {error}; /peers shows who is there")),
         }
+    }
+
+    fn set_volume(&self, rest: &str) -> anyhow::Result<()> {
+        match self.addressee(rest).map(|(peer, word)| (peer, word.parse())) {
+            Ok((peer, Ok(volume))) => self.ask(Ask::Volume { peer, volume }),
+            Ok((_, Err(error))) => self.screen.say(&format!("* that is {error}: /volume NAME DB")),
+            Err(error) => self.screen.say(&format!("* {error}; /peers shows who is there")),
+        }
+    }
+
+    /// Who is named first in a line, and what is said behind it.
+    fn addressee<'a>(&self, line: &'a str) -> Result<(PeerTag, &'a str), AddresseeError> {
+        let state = self.state();
+        let peers: Vec<_> = state.room.peers().map(|(peer, _)| peer).collect();
+        let names: Vec<_> = peers.iter().map(|peer| peer.name.as_str()).collect();
+        chat::addressee(line, &names).map(|(index, text)| (peers[index].tag, text))
+    }
+
+    /// Asks the talks here for something; what they say comes as it comes.
+    fn ask(&self, what: Ask) -> anyhow::Result<()> {
+        let id = edge::talks::number()?;
+        self.state().room.ask(id, &what);
+        self.writer.send(&ToPuncher::Local(Local::Ask { id, what }))
     }
 
     fn send(&self, to: Peers, text: &str) -> anyhow::Result<()> {

@@ -9,7 +9,13 @@ use std::{
     time::Duration,
 };
 
+use edge::agent::{Client, Target};
 use tempfile::TempDir;
+use wire::{
+    agent::{FromPuncher, ToPuncher},
+    local::{Ask, Local, Status},
+    peer::Lane,
+};
 
 /// Nothing here takes a second; this is for a machine that is busy otherwise.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -257,4 +263,40 @@ fn a_local_program_that_talks_nonsense_is_cut_off_and_nobody_else_is() {
     listener.type_line("still here");
 
     assert_eq!(until(&dialler.stdout, |_| true), "alice: still here");
+}
+
+#[test]
+fn a_question_goes_to_every_talk_and_the_answers_come_back() {
+    let alice = Person::new();
+    let (_listener, _) = listen(&alice, &[]);
+    let open = |lane| {
+        let sock = Some(alice.home.path().join("run/punchline/call.sock"));
+        Client::connect(&Target { sock, channel: None }, lane, "test").expect("a lane").0
+    };
+    let mut asker = open(Lane::Control);
+    let nobody = edge::talks::ask(&mut asker, Ask::Status, PATIENCE).expect_err("no talk");
+    assert_eq!(
+        (edge::code_of(&nobody), nobody.to_string().contains("audio-pipe talk")),
+        (edge::Exit::Unavailable, true)
+    );
+
+    let talks = [5, 6].map(|pid| {
+        let mut talk = open(Lane::Voice);
+        std::thread::spawn(move || {
+            while let Some(record) = talk.read().expect("records") {
+                if let FromPuncher::Local(Local::Ask { id, what: Ask::Mute(None) }) = record {
+                    let answer = Ok(Status { pid, ..Status::default() });
+                    talk.send(&ToPuncher::Local(Local::Answer { id, answer })).expect("puncher");
+                    return;
+                }
+            }
+        })
+    });
+    let _not_asked = open(Lane::Text);
+    let answers = edge::talks::ask(&mut asker, Ask::Mute(None), PATIENCE).expect("answers");
+
+    let mut pids: Vec<_> = answers.into_iter().map(|answer| answer.expect("a status").pid).collect();
+    pids.sort_unstable();
+    assert_eq!(pids, [5, 6]);
+    talks.into_iter().for_each(|talk| talk.join().expect("no panic"));
 }

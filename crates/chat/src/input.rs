@@ -44,8 +44,12 @@ pub enum Input<'a> {
     To(&'a str),
     /// `/peers`.
     Peers,
-    /// `/mute`, `/mute on`, `/mute off`.
+    /// `/mute`, `/mute on`, `/mute off`, `/unmute`.
     Mute(Option<bool>),
+    /// `/deafen`, `/deafen on`, `/deafen off`, `/undeafen`.
+    Deafen(Option<bool>),
+    /// `/volume NAME DB`: how loud one is played; still to be split, see [`addressee`].
+    Volume(&'a str),
     /// `/help`.
     Help,
     /// `/exit`.
@@ -72,6 +76,10 @@ impl<'a> Input<'a> {
             ("mute", "") => Self::Mute(None),
             ("mute", "on") => Self::Mute(Some(true)),
             ("mute", "off") | ("unmute", "") => Self::Mute(Some(false)),
+            ("deafen", "") => Self::Deafen(None),
+            ("deafen", "on") => Self::Deafen(Some(true)),
+            ("deafen", "off") | ("undeafen", "") => Self::Deafen(Some(false)),
+            ("volume", rest) => Self::Volume(rest),
             ("help" | "?", _) => Self::Help,
             ("exit" | "quit", "") => Self::Exit,
             _ => Self::Unknown(line),
@@ -151,6 +159,10 @@ mod tests {
             ("/mute", Input::Mute(None)),
             ("/mute on", Input::Mute(Some(true))),
             ("/unmute", Input::Mute(Some(false))),
+            ("/deafen", Input::Deafen(None)),
+            ("/undeafen", Input::Deafen(Some(false))),
+            ("/deafen bob", Input::Unknown("/deafen bob")),
+            ("/volume bob -6", Input::Volume("bob -6")),
             ("/help", Input::Help),
             ("/exit", Input::Exit),
             ("/quit ", Input::Exit),

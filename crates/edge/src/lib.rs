@@ -31,7 +31,8 @@
 //! | [`Remote`], [`json_line`] | text that came from somebody else, made safe to show |
 //! | [`ServerAddr`], [`InviteLink`] | what people paste to name a server or a channel |
 //! | [`dirs`], [`settings`], [`secret_file`], [`KnownServers`] | files and where they are |
-//! | [`agent`] | a program's connection to its `puncher` |
+//! | [`agent`], [`talks`] | a program's connection to its `puncher`, and questions to the talks there |
+//! | [`table`] | rows in columns |
 //! | [`forbid_fragments`] | datagrams that stay in one piece |
 //! | [`ready`] | telling a supervisor that the program serves |
 //!
@@ -47,6 +48,8 @@ mod remote;
 pub mod secret_file;
 mod server;
 pub mod settings;
+mod table;
+pub mod talks;
 mod whole;
 
 pub use args::{Common, logging, parse};
@@ -57,6 +60,7 @@ pub use server::{
     HTTP_PORT, InviteLink, ParseInviteError, ParseServerError, ServerAddr, UDP_PORT, parse_server, percent_encode,
 };
 pub use settings::Settings;
+pub use table::table;
 pub use whole::forbid_fragments;
 
 /// The time of day in milliseconds since 1970, for events and message ids.

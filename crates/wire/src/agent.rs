@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{IdentityKey, MessageId, PeerTag, peer::Keeper, peer::Lane};
+use crate::{IdentityKey, MessageId, PeerTag, local::Local, peer::Keeper, peer::Lane};
 
 /// No record is longer.
 pub const MAX_RECORD: usize = crate::peer::MAX_MESSAGE + 1024;
@@ -199,22 +199,6 @@ pub enum Delivery {
     Unknown,
     /// No answer in time.
     TimedOut,
-}
-
-/// Between the programs at one `puncher`.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Local {
-    /// Sets or, with `None`, toggles the microphone's mute.
-    SetMute(Option<bool>),
-    /// The microphone's mute is this.
-    Muted(bool),
-    /// Somebody's level, for meters.
-    Level {
-        /// Who; `None` is our own microphone.
-        peer: Option<PeerTag>,
-        /// In -dBov, 0 to 127.
-        level: u8,
-    },
 }
 
 #[cfg(test)]

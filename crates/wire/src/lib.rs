@@ -20,6 +20,7 @@
 //! | [`guess`] | two members whose routers are in the way | the control lane of [`peer`] |
 //! | [`voice`] | two members' `audio-pipe`s | QUIC datagrams, [`early_voice`] |
 //! | [`agent`] | a local program and `puncher` | a Unix stream or a pipe of [`frame`]s |
+//! | [`local`] | the local programs at one `puncher` | [`agent`] |
 
 pub mod agent;
 pub mod check;
@@ -32,6 +33,7 @@ pub mod guess;
 mod ids;
 pub mod knock;
 pub mod lend;
+pub mod local;
 pub mod nat;
 pub mod peer;
 pub mod relay;
@@ -44,7 +46,7 @@ pub use ids::{EphemeralKey, IdentityKey, MemberSlot, MessageId, ParseKeyError, P
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Version of the agent, signalling and peer protocols; programs of different versions refuse each other by name.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Why bytes are not a message.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

@@ -1,7 +1,9 @@
 //! The program as people and scripts run it: its files, its pipes, its place at an agent socket, real devices.
 
+mod control;
 mod devices;
 mod files;
+mod hub;
 mod pipes;
 mod support;
 mod talk;

@@ -117,3 +117,8 @@ fn likeness(said: &[f32], heard: &[f32]) -> f32 {
 pub(crate) fn power(sound: &[f32]) -> f32 {
     sound.iter().map(|s| s * s).sum::<f32>() / sound.len() as f32
 }
+
+/// A path as an argument.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}

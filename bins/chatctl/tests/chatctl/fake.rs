@@ -13,6 +13,7 @@ use wire::{
     IdentityKey, MessageId, PeerTag,
     agent::{Delivery, FromPuncher, MAX_RECORD, Opened, Path, PeerStatus, Peers, ToPuncher},
     frame::{self, Reader},
+    local::{Ask, Figures, Local, Speaker, Status, VoiceState},
     peer::{Keeper, Lane},
 };
 
@@ -123,19 +124,48 @@ impl Connection {
         self.hear_or_end().expect("a record")
     }
 
-    /// The next record; `None` at the end of the connection.
+    /// The next record; `None` at the end of the connection. Whoever asks how the talk is, is told that there is none.
     pub(crate) fn hear_or_end(&mut self) -> Option<ToPuncher> {
+        loop {
+            match self.next_record() {
+                Some(ToPuncher::Local(Local::Ask { id, what: Ask::Status })) => {
+                    self.say(FromPuncher::Local(Local::Asked { id, talks: 0 }));
+                }
+                record => return record,
+            }
+        }
+    }
+
+    fn next_record(&mut self) -> Option<ToPuncher> {
         let mut chunk = [0; 4096];
         loop {
             if let Some(record) = self.reader.next().unwrap() {
                 return Some(record);
             }
-            let len = self.stream.read(&mut chunk).unwrap();
+            let len = match self.stream.read(&mut chunk) {
+                Ok(len) => len,
+                // It ended without reading all that was said.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
+                Err(error) => panic!("{error}"),
+            };
             if len == 0 {
                 return None;
             }
             self.reader.push(&chunk[..len]);
         }
+    }
+
+    /// Answers who asks how the talk is: there are so many, and whoever has this tag talks, deafened.
+    pub(crate) fn answer_status(&mut self, talks: u16, tag: u32) {
+        let ToPuncher::Local(Local::Ask { id, what: Ask::Status }) = self.next_record().unwrap() else {
+            panic!("a question")
+        };
+        self.say(FromPuncher::Local(Local::Asked { id, talks }));
+        let state = VoiceState { deafened: true, talking: true, ..VoiceState::default() };
+        let (tag, name, figures) = (PeerTag(tag), "alice".to_owned(), Figures::default());
+        let speaker = Speaker { tag, name, volume_db: 0, is_off: false, evened_db: 0, state, level: 20, figures };
+        let answer = Ok(Status { speakers: vec![speaker], ..Status::default() });
+        (0..talks).for_each(|_| self.say(FromPuncher::Local(Local::Answer { id, answer: answer.clone() })));
     }
 
     /// The next record, which is a text.

@@ -225,22 +225,26 @@ fn tail_ends_quietly_when_nobody_reads() {
 #[test]
 fn peers_are_a_table_or_lines_of_json() {
     let other = PeerStatus { path: Path::None, addr: None, rtt_us: None, secure: false, ..peer(2, "bob") };
-    let run = |args: &[&str]| {
+    let run = |args: &[&str], talks| {
         let home = Home::new();
         let puncher = home.puncher();
         let child = home.chatctl(args).spawn().unwrap();
-        let _connection = puncher.open(&[peer(1, "alice"), other.clone()]);
+        let mut connection = puncher.open(&[peer(1, "alice"), other.clone()]);
+        connection.answer_status(talks, 1);
         end(child)
     };
 
-    let table = run(&["peers"]);
+    let table = run(&["peers"], 0);
     assert_eq!(table.code, 0);
     let rows: Vec<Vec<_>> = table.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["NAME", "KEY", "PATH", "ADDRESS", "RTT", "SECURE"]);
-    assert_eq!(rows[1], ["alice", "01010101", "direct", "203.0.113.7:40112", "38ms", "yes"]);
-    assert_eq!(rows[2], ["bob", "02020202", "none", "-", "-", "no"]);
+    assert_eq!(rows[0], ["NAME", "KEY", "PATH", "ADDRESS", "RTT", "SECURE", "VOICE"]);
+    assert_eq!(rows[1], ["alice", "01010101", "direct", "203.0.113.7:40112", "38ms", "yes", "-"]);
+    assert_eq!(rows[2], ["bob", "02020202", "none", "-", "-", "no", "-"]);
+    let table = run(&["peers"], 1);
+    assert!(table.stdout.lines().nth(1).unwrap().ends_with("yes     talking, deafened"), "{}", table.stdout);
 
-    let json = run(&["peers", "--json"]);
+    let json = run(&["peers", "--json"], 1);
     assert_eq!(json.stdout.lines().count(), 2);
     assert!(json.stdout.contains(r#""rtt_ms":38"#) && json.stdout.contains(r#""secure":false"#), "{}", json.stdout);
+    assert!(json.stdout.contains(r#""deafened":true"#) && json.stdout.contains(r#""voice":null"#), "{}", json.stdout);
 }

@@ -7,7 +7,8 @@ use std::{
 
 use wire::{
     PeerTag,
-    agent::{Delivery, FromPuncher, Local, Peers, ToPuncher},
+    agent::{Delivery, FromPuncher, Peers, ToPuncher},
+    local::{Ask, Local, VoiceState, Volume},
 };
 
 use crate::fake::{Connection, Ended, Home, KEPT, end, peer};
@@ -31,6 +32,13 @@ impl Chat {
     fn type_line(&mut self, line: &str) {
         let line = format!("{line}\n");
         self.child.stdin.as_ref().unwrap().write_all(line.as_bytes()).unwrap();
+    }
+
+    /// Waits until all that was said to it is shown.
+    fn catch_up(&mut self) {
+        self.connection.say_text(999, 1, "alice", "hi");
+        let mut said = [0; "alice: hi\n".len()];
+        std::io::Read::read_exact(self.child.stdout.as_mut().unwrap(), &mut said).unwrap();
     }
 
     /// Waits for the end, with stdin open.
@@ -96,10 +104,23 @@ fn the_end_of_input_waits_for_texts_under_way_and_tells_what_was_not_delivered()
 #[test]
 fn commands_reach_the_other_programs_and_the_wrong_ones_are_named() {
     let mut chat = Chat::start(&[]);
-    chat.type_line("/mute");
-    assert_eq!(chat.connection.hear(), ToPuncher::Local(Local::SetMute(None)));
-    chat.type_line("/mute off");
-    assert_eq!(chat.connection.hear(), ToPuncher::Local(Local::SetMute(Some(false))));
+    let rows = [
+        ("/mute", Ask::Mute(None)),
+        ("/mute off", Ask::Mute(Some(false))),
+        ("/deafen", Ask::Deafen(None)),
+        ("/volume bob the builder -6", Ask::Volume { peer: PeerTag(2), volume: Volume::Db(-6) }),
+    ];
+    for (line, wanted) in rows {
+        chat.type_line(line);
+        let ToPuncher::Local(Local::Ask { id, what }) = chat.connection.hear() else { panic!("a question") };
+        assert_eq!(what, wanted);
+        chat.connection.say(FromPuncher::Local(Local::Asked { id, talks: 1 }));
+        let answer = Err(format!("no {line}"));
+        chat.connection.say(FromPuncher::Local(Local::Answer { id, answer }));
+    }
+    chat.catch_up();
+    chat.type_line("/volume alice loud");
+    chat.type_line("/volume carol 3");
     chat.type_line("/dance");
     chat.type_line("/exit\nthis is never sent");
     assert_eq!(chat.connection.hear_or_end(), None);
@@ -107,7 +128,15 @@ fn commands_reach_the_other_programs_and_the_wrong_ones_are_named() {
     let ended = chat.end_of_input();
 
     assert_eq!(ended.code, 0);
-    assert!(ended.stderr.contains("* there is no command /dance; /help lists them\n"), "{}", ended.stderr);
+    let expected = [
+        "* no /mute\n* no /mute off\n* no /deafen\n* no /volume bob the builder -6\n",
+        "* that is not a whole number of decibels from -60 to 12, off or on: /volume NAME DB\n",
+        "* nobody of that name is there; /peers shows who is there\n",
+        "* there is no command /dance; /help lists them\n",
+    ];
+    for expected in expected {
+        assert!(ended.stderr.contains(expected), "{expected}: {}", ended.stderr);
+    }
 }
 
 #[test]
@@ -153,4 +182,21 @@ fn everything_is_json_if_asked_for() {
     let kinds: Vec<_> =
         ended.stdout.lines().filter_map(|line| line.split(r#""type":""#).nth(1)?.split('"').next()).collect();
     assert_eq!(kinds, ["joined", "path", "joined", "path", "message", "left"]);
+}
+
+#[test]
+fn voices_are_told_of_and_are_in_the_table() {
+    let mut chat = Chat::start(&[]);
+    let muted = VoiceState { muted: true, ..VoiceState::default() };
+    let talking = VoiceState { talking: true, ..VoiceState::default() };
+    for (peer, state) in [(Some(PeerTag(1)), muted), (Some(PeerTag(2)), talking), (None, muted)] {
+        chat.connection.say(FromPuncher::Local(Local::Voice { peer, state }));
+    }
+    chat.catch_up();
+    chat.type_line("/peers");
+    let ended = chat.end_of_input();
+
+    assert!(ended.stderr.contains("* alice's microphone is off\n* your microphone is off\n"), "{}", ended.stderr);
+    let row = |name: &str| ended.stderr.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(row("alice  ").ends_with("muted") && row("bob the builder  ").ends_with("talking"), "{}", ended.stderr);
 }

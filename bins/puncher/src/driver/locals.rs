@@ -5,6 +5,7 @@ use std::time::Instant;
 use mio::Token;
 use wire::{
     agent::{FromPuncher, Opened, ToPuncher, VoiceRecord},
+    local::{Ask, Local},
     peer::{Keeper, Lane},
 };
 
@@ -51,6 +52,7 @@ impl Driver {
                 self.senders.insert(id, token);
                 self.parts.mesh.send_text(id, &to, body, now);
             }
+            (ToPuncher::Local(Local::Ask { id, what }), Some(_)) => self.ask_talks(token, id, what),
             (ToPuncher::Local(local), Some(_)) => {
                 let record = FromPuncher::Local(local);
                 self.parts.agents.broadcast(&record, self.parts.poll.registry(), |other, _| other != token);
@@ -63,6 +65,16 @@ impl Driver {
                 self.parts.agents.send(token, &FromPuncher::Refused(what), self.parts.poll.registry());
             }
         }
+    }
+
+    /// Hands a question to every talk, and tells the asker how many these are. A pipe carries voice alone.
+    fn ask_talks(&mut self, token: Token, id: u64, what: Ask) {
+        let (registry, pipe) = (self.parts.poll.registry(), self.parts.pipe);
+        let is_talk = |other, lane| lane == Lane::Voice && other != token && Some(other) != pipe;
+        let ask = FromPuncher::Local(Local::Ask { id, what });
+        let talks = self.parts.agents.broadcast(&ask, registry, is_talk);
+        let talks = u16::try_from(talks).unwrap_or(u16::MAX);
+        self.parts.agents.send(token, &FromPuncher::Local(Local::Asked { id, talks }), registry);
     }
 
     fn open_lane(&mut self, token: Token, version: u16, lane: Lane, program: &str, now: Instant) {
