@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 mod calls;
 #[cfg(target_os = "linux")]
+mod control;
+#[cfg(target_os = "linux")]
 mod early;
 #[cfg(target_os = "linux")]
 mod families;
@@ -59,6 +61,7 @@ fn main() -> std::process::ExitCode {
     }
     let calls = [
         calls::tests(),
+        control::tests(),
         early::tests(),
         families::tests(),
         guess::tests(),

@@ -9,6 +9,7 @@ mod figures;
 mod long;
 mod matrix;
 mod member;
+mod mixing;
 mod paths;
 mod pesq;
 mod program;

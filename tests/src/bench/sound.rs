@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::{
     Options, edges,
     figures::{largest, mean, median},
-    long,
+    long, mixing,
     pesq::Pesq,
     row::{Bound, Rows},
     stage::{ONE_WAY_MS, Stage},
@@ -58,6 +58,7 @@ pub(super) fn run(options: &Options, rows: &mut Rows<'_>) -> Result<()> {
         bench.lossy(percent, rows).with_context(|| format!("a call with {percent} % loss"))?;
     }
     bench.cost(rows).context("a call of three")?;
+    mixing::run(&bench.speeches, rows).context("many speakers")?;
     drop(bench);
     if options.long {
         long::run(options, rows).context("a long call")?;
