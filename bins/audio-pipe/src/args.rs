@@ -10,13 +10,24 @@ use crate::file::{Encoding, Layout};
 
 /// Microphone to Opus frames, Opus frames to loudspeaker; each stage also alone, on files and pipes.
 #[derive(Debug, Parser)]
-#[command(name = "audio-pipe", version)]
+#[command(name = "audio-pipe", version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: edge::Common,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+const EXAMPLES: &str = "\
+Commands to a running talk find it by its puncher; should several talks run there, all obey and each answers.
+
+Examples:
+  audio-pipe talk --channel den --mute
+  audio-pipe toggle                  the microphone of the running talk, from a hotkey
+  audio-pipe volume bob -6
+  audio-pipe set gate ptt && audio-pipe ptt down
+  audio-pipe status --json | jq '.speakers[] | select(.talking).peer'
+  audio-pipe encode < speech.wav > speech.opus";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

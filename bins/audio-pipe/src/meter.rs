@@ -67,7 +67,6 @@ impl Meter {
             }
         }
         self.voices = voices;
-        self.show();
         changes
     }
 
@@ -78,7 +77,8 @@ impl Meter {
         }
     }
 
-    fn show(&self) {
+    /// Shows it all. A terminal may be slow: nobody must wait for this.
+    pub(crate) fn show(&self) {
         // Nobody is left to tell if stderr is gone.
         let _ = match self.shown {
             Shown::Nowhere => Ok(()),

@@ -172,6 +172,7 @@ impl Talk {
             }
             let level = self.desk.own.look(&mut activity, samples);
             let changes = meter.update(self.desk.state(), level, enter(&self.room).take_seen());
+            meter.show();
             for change in changes {
                 let _ = self.writer.send(&ToPuncher::Local(change));
             }

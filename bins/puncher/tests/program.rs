@@ -53,6 +53,12 @@ impl Person {
         Running { stdin: child.stdin.take(), stdout: lines(stdout), stderr: lines(stderr), child }
     }
 
+    /// A local program's lane of the puncher that listens.
+    fn open(&self, lane: Lane) -> Client {
+        let sock = Some(self.home.path().join("run/punchline/call.sock"));
+        Client::connect(&Target { sock, channel: None }, lane, "test").expect("a lane").0
+    }
+
     /// Exit code and what was said on stderr.
     fn fails(&self, args: &[&str]) -> (Option<i32>, String) {
         let output = self.puncher(args).stdin(Stdio::null()).output().expect("puncher starts");
@@ -269,11 +275,7 @@ fn a_local_program_that_talks_nonsense_is_cut_off_and_nobody_else_is() {
 fn a_question_goes_to_every_talk_and_the_answers_come_back() {
     let alice = Person::new();
     let (_listener, _) = listen(&alice, &[]);
-    let open = |lane| {
-        let sock = Some(alice.home.path().join("run/punchline/call.sock"));
-        Client::connect(&Target { sock, channel: None }, lane, "test").expect("a lane").0
-    };
-    let mut asker = open(Lane::Control);
+    let mut asker = alice.open(Lane::Control);
     let nobody = edge::talks::ask(&mut asker, Ask::Status, PATIENCE).expect_err("no talk");
     assert_eq!(
         (edge::code_of(&nobody), nobody.to_string().contains("audio-pipe talk")),
@@ -281,7 +283,7 @@ fn a_question_goes_to_every_talk_and_the_answers_come_back() {
     );
 
     let talks = [5, 6].map(|pid| {
-        let mut talk = open(Lane::Voice);
+        let mut talk = alice.open(Lane::Voice);
         std::thread::spawn(move || {
             while let Some(record) = talk.read().expect("records") {
                 if let FromPuncher::Local(Local::Ask { id, what: Ask::Mute(None) }) = record {
@@ -292,11 +294,27 @@ fn a_question_goes_to_every_talk_and_the_answers_come_back() {
             }
         })
     });
-    let _not_asked = open(Lane::Text);
+    let _not_asked = alice.open(Lane::Text);
     let answers = edge::talks::ask(&mut asker, Ask::Mute(None), PATIENCE).expect("answers");
 
     let mut pids: Vec<_> = answers.into_iter().map(|answer| answer.expect("a status").pid).collect();
     pids.sort_unstable();
     assert_eq!(pids, [5, 6]);
     talks.into_iter().for_each(|talk| talk.join().expect("no panic"));
+}
+
+#[test]
+fn a_talk_that_ends_while_it_is_asked_is_not_waited_for() {
+    let alice = Person::new();
+    let (_listener, _) = listen(&alice, &[]);
+    let mut talk = alice.open(Lane::Voice);
+    let ending = std::thread::spawn(move || {
+        while !matches!(talk.read().expect("records"), Some(FromPuncher::Local(Local::Ask { .. }))) {}
+        talk.send(&ToPuncher::Local(Local::Ended)).expect("puncher");
+    });
+
+    let error = edge::talks::ask(&mut alice.open(Lane::Control), Ask::Status, PATIENCE).expect_err("no answer");
+
+    assert_eq!(edge::code_of(&error), edge::Exit::Unavailable, "{error}");
+    ending.join().expect("no panic");
 }

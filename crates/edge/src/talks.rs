@@ -23,13 +23,15 @@ pub type Answers = Vec<Result<Status, String>>;
 pub fn ask(client: &mut Client, what: Ask, patience: Duration) -> anyhow::Result<Answers> {
     let (ours, deadline) = (number()?, Instant::now() + patience);
     client.send(&ToPuncher::Local(Local::Ask { id: ours, what }))?;
-    let (mut answers, mut wanted) = (Vec::new(), None);
+    let (mut answers, mut wanted) = (Vec::new(), None::<usize>);
     while wanted.is_none_or(|wanted| answers.len() < wanted) {
         match client.read_until(deadline)? {
             Answer::Record(FromPuncher::Local(Local::Asked { id, talks })) if id == ours => {
                 wanted = Some(usize::from(talks));
             }
             Answer::Record(FromPuncher::Local(Local::Answer { id, answer })) if id == ours => answers.push(answer),
+            // A talk that ends answers no more.
+            Answer::Record(FromPuncher::Local(Local::Ended)) => wanted = wanted.map(|wanted| wanted.saturating_sub(1)),
             Answer::Record(FromPuncher::Closing) | Answer::Ended => {
                 return Err(anyhow!("puncher has ended")).exit(Exit::Unavailable);
             }
