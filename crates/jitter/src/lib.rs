@@ -8,6 +8,8 @@
 //!    decides what it plays: the frame, what a later packet says of it, made-up sound, or silence; how long it waits;
 //!    and whether it runs a little faster or slower.
 //! 3. [`Mixer::poll_report`] says what to tell the senders, five times a second.
+//! 4. [`Mixer::set_gain`], [`Mixer::even_out`] and [`Mixer::deafen`] say how loud who is played, at any time;
+//!    [`Mixer::presences`] tells who talks.
 //!
 //! Every sample that waits for the rest of its block is late by that much: pull short blocks (the device's period, 2.5
 //! or 5 ms) and pull them as late as the device allows.
