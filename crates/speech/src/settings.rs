@@ -82,6 +82,11 @@ impl Settings {
         Ok(())
     }
 
+    /// Whether any of it changes the sound, which takes blocks of 10 ms: shorter frames have to do without.
+    pub fn needs_blocks(&self) -> bool {
+        self.echo || self.gain || self.noise != Noise::Off
+    }
+
     /// What every key is set to, in the words that [`Self::set`] takes.
     pub fn words(&self) -> [(&'static str, String); 5] {
         [
