@@ -17,6 +17,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
         complexity: 10,
         // A file loses nothing.
         expected_loss: None,
+        ..Settings::default()
     };
     let encoder = Encoder::new(settings)?;
     let out = file::create(&args.output)?;

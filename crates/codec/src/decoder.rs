@@ -3,7 +3,7 @@ use std::ptr::{NonNull, null};
 
 use opusic_sys as sys;
 
-use crate::{Error, MAX_FRAME, RATE};
+use crate::{Error, MAX_FRAME, RATE, check, deep::Deep, describe};
 
 /// From 5 on lost frames are filled in by a neural network, from 7 on 20 ms frames of low bitrate are enhanced by one.
 const COMPLEXITY: c_int = 7;
@@ -15,6 +15,8 @@ const UNIT: usize = RATE as usize / 400;
 pub struct Decoder {
     state: NonNull<sys::OpusDecoder>,
     channels: usize,
+    /// Made when the first frame is wanted of it.
+    deep: Option<Deep>,
 }
 
 // SAFETY: a decoder's state is one block of memory that only this value points to; libopus keeps no thread-local data.
@@ -40,7 +42,7 @@ impl Decoder {
         // SAFETY: the only pointer is to a local that lives through the call.
         let state = unsafe { sys::opus_decoder_create(RATE as i32, c_int::from(channels), &raw mut error) };
         let state = NonNull::new(state).ok_or_else(|| describe(error))?;
-        let decoder = Self { state, channels: channels.into() };
+        let decoder = Self { state, channels: channels.into(), deep: None };
         // SAFETY: the state is live, and this request takes one int.
         check(unsafe { sys::opus_decoder_ctl(state.as_ptr(), sys::OPUS_SET_COMPLEXITY_REQUEST, COMPLEXITY) })?;
         Ok(decoder)
@@ -67,6 +69,24 @@ impl Decoder {
         packet_samples(next).ok_or(Error::NotOpus { len: next.len() })?;
         self.check_length(out)?;
         self.run(Some(next), out, true)
+    }
+
+    /// Fills `out` with the sound that began `before` samples before the packet `later`, from what that tells of it by
+    /// deep redundancy.
+    ///
+    /// # Errors
+    /// [`Error::Reach`] if it tells nothing of that time, [`Error::Length`] as [`Self::conceal`].
+    pub fn decode_deep(&mut self, later: &[u8], before: usize, out: &mut [f32]) -> Result<usize, Error> {
+        self.check_length(out)?;
+        let deep = match &mut self.deep {
+            Some(deep) => deep,
+            none => none.insert(Deep::new()?),
+        };
+        let reach = deep.read(later);
+        if before == 0 || before > reach {
+            return Err(Error::Reach { before, reach });
+        }
+        deep.decode(self.state, before, out, self.channels)
     }
 
     /// Fills `out`, as long as the lost frame was, with a guess at what was in it.
@@ -123,24 +143,6 @@ pub fn packet_samples(packet: &[u8]) -> Option<usize> {
     // SAFETY: the pointer is to `len` bytes, at least one.
     let samples = unsafe { sys::opus_packet_get_nb_samples(packet.as_ptr(), len, RATE as i32) };
     usize::try_from(samples).ok().filter(|samples| *samples > 0 && *samples <= MAX_FRAME)
-}
-
-fn check(code: c_int) -> Result<(), Error> {
-    if code >= 0 { Ok(()) } else { Err(describe(code)) }
-}
-
-fn describe(code: c_int) -> Error {
-    Error::Opus(
-        match code {
-            sys::OPUS_BAD_ARG => "an argument is out of range",
-            sys::OPUS_BUFFER_TOO_SMALL => "the buffer is too small",
-            sys::OPUS_ALLOC_FAIL => "no memory",
-            sys::OPUS_UNIMPLEMENTED => "the request is not implemented",
-            sys::OPUS_INVALID_STATE => "the state is invalid",
-            _ => "an internal error",
-        }
-        .to_owned(),
-    )
 }
 
 #[cfg(test)]

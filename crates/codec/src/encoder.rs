@@ -1,6 +1,10 @@
+use std::ffi::c_int;
+use std::ptr::NonNull;
 use std::time::Duration;
 
-use crate::{Error, MAX_PACKET, RATE};
+use opusic_sys as sys;
+
+use crate::{Error, MAX_PACKET, RATE, check, describe};
 
 /// How an [`Encoder`] encodes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,59 +18,73 @@ pub struct Settings {
     /// The share of packets that may get lost, in percent; more makes the copies (LBRR) better, 0 leaves them out until
     /// more is expected. `None`: no copies ever.
     pub expected_loss: Option<u8>,
+    /// How far back each packet should tell of the sound before it, by deep redundancy (DRED), up to 1 s; how far it
+    /// really does is up to the bits that are left for it: see [`Self::DEEP`].
+    pub deep: Duration,
 }
 
 impl Default for Settings {
     /// Speech on a good path: 10 ms frames at 40 kb/s, nothing lost.
     fn default() -> Self {
-        Self { bitrate: 40_000, frame: Duration::from_millis(10), complexity: 9, expected_loss: Some(0) }
+        Self {
+            bitrate: 40_000,
+            frame: Duration::from_millis(10),
+            complexity: 9,
+            expected_loss: Some(0),
+            deep: Duration::ZERO,
+        }
     }
 }
 
 impl Settings {
+    /// The least bits per second, and the least expected loss in percent, with which deep redundancy reaches anywhere
+    /// beside LBRR. libopus cuts its bits out of the bitrate by the expected loss; with less of either, the redundancy
+    /// is left out, or it costs bits and reaches 15 ms.
+    pub const DEEP: (u32, u8) = (48_000, 20);
+
     /// The samples of one frame.
     ///
     /// # Errors
     /// [`Error::Length`] if Opus has no frame of this duration.
     pub fn frame_samples(&self) -> Result<usize, Error> {
-        let samples = (self.frame.as_micros() * u128::from(RATE) / 1_000_000) as usize;
-        match samples {
-            120 | 240 | 480 | 960 | 1920 | 2880 => Ok(samples),
-            _ => Err(Error::Length { samples }),
-        }
+        frame_samples(self.frame)
     }
 }
 
 /// Turns frames of mono speech into packets.
+#[derive(Debug)]
 pub struct Encoder {
-    inner: opus::Encoder,
+    state: NonNull<sys::OpusEncoder>,
     frame: usize,
     lookahead: usize,
     packet: [u8; MAX_PACKET],
 }
 
-impl std::fmt::Debug for Encoder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Encoder").field("frame", &self.frame).finish_non_exhaustive()
-    }
-}
+// SAFETY: an encoder's state is one block of memory that only this value points to; libopus keeps no thread-local data.
+#[allow(unsafe_code, reason = "no safe crate sets the reach of DRED")]
+unsafe impl Send for Encoder {}
 
 impl Encoder {
     /// An encoder that has heard nothing yet.
     ///
     /// # Errors
     /// [`Error::Length`] for a frame that Opus does not have, else what libopus says of the settings.
+    #[allow(unsafe_code, reason = "no safe crate sets the reach of DRED")]
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let frame = settings.frame_samples()?;
+        let mut error = sys::OPUS_OK;
         // Only VOIP with voice as the signal keeps to the modes that can carry LBRR.
-        let mut inner = opus::Encoder::new(RATE, opus::Channels::Mono, opus::Application::Voip)?;
-        inner.set_signal(opus::Signal::Voice)?;
-        inner.set_complexity(settings.complexity.into())?;
-        inner.set_inband_fec(settings.expected_loss.is_some())?;
-        let lookahead = inner.get_lookahead()?.try_into().unwrap_or(0);
-        let mut encoder = Self { inner, frame, lookahead, packet: [0; MAX_PACKET] };
+        // SAFETY: the only pointer is to a local that lives through the call.
+        let state = unsafe { sys::opus_encoder_create(RATE as i32, 1, sys::OPUS_APPLICATION_VOIP, &raw mut error) };
+        let state = NonNull::new(state).ok_or_else(|| describe(error))?;
+        let mut encoder = Self { state, frame, lookahead: 0, packet: [0; MAX_PACKET] };
+        encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, sys::OPUS_SIGNAL_VOICE)?;
+        encoder.set(sys::OPUS_SET_COMPLEXITY_REQUEST, settings.complexity.into())?;
+        encoder.set(sys::OPUS_SET_INBAND_FEC_REQUEST, settings.expected_loss.is_some().into())?;
+        encoder.lookahead = encoder.ask_lookahead()?;
         encoder.set_bitrate(settings.bitrate)?;
         encoder.set_expected_loss(settings.expected_loss.unwrap_or(0))?;
+        encoder.set_deep(settings.deep)?;
         Ok(encoder)
     }
 
@@ -74,12 +92,28 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Error::Length`] if `samples` is not one frame.
+    #[allow(unsafe_code, reason = "no safe crate sets the reach of DRED")]
     pub fn encode(&mut self, samples: &[f32]) -> Result<&[u8], Error> {
         if samples.len() != self.frame {
             return Err(Error::Length { samples: samples.len() });
         }
-        let len = self.inner.encode_float(samples, &mut self.packet)?;
-        Ok(&self.packet[..len])
+        let (frame, room) = (self.frame as c_int, MAX_PACKET as i32);
+        // SAFETY: the state is live and borrowed mutably; libopus reads `frame` samples, which are there, and writes at
+        // most `room` bytes, for which `packet` has room.
+        let len = unsafe {
+            sys::opus_encode_float(self.state.as_ptr(), samples.as_ptr(), frame, self.packet.as_mut_ptr(), room)
+        };
+        check(len)?;
+        Ok(&self.packet[..len.unsigned_abs() as usize])
+    }
+
+    /// Sets how much sound the next packets carry.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a frame that Opus does not have.
+    pub fn set_frame(&mut self, frame: Duration) -> Result<(), Error> {
+        self.frame = frame_samples(frame)?;
+        Ok(())
     }
 
     /// Sets the bits per second.
@@ -87,8 +121,7 @@ impl Encoder {
     /// # Errors
     /// What libopus says if they are out of its range.
     pub fn set_bitrate(&mut self, bitrate: u32) -> Result<(), Error> {
-        let bits = i32::try_from(bitrate).unwrap_or(i32::MAX);
-        Ok(self.inner.set_bitrate(opus::Bitrate::Bits(bits))?)
+        self.set(sys::OPUS_SET_BITRATE_REQUEST, i32::try_from(bitrate).unwrap_or(i32::MAX))
     }
 
     /// Tells the share of packets, in percent, that may get lost.
@@ -96,7 +129,17 @@ impl Encoder {
     /// # Errors
     /// What libopus says if it is more than 100.
     pub fn set_expected_loss(&mut self, percent: u8) -> Result<(), Error> {
-        Ok(self.inner.set_packet_loss_perc(percent.into())?)
+        self.set(sys::OPUS_SET_PACKET_LOSS_PERC_REQUEST, percent.into())
+    }
+
+    /// Sets how far back each packet should tell of the sound before it; more than 1 s is taken for 1 s.
+    ///
+    /// # Errors
+    /// What libopus says if it was built without deep redundancy.
+    pub fn set_deep(&mut self, reach: Duration) -> Result<(), Error> {
+        /// 1.04 s, in libopus' units of 10 ms.
+        const MOST: u128 = 104;
+        self.set(sys::OPUS_SET_DRED_DURATION_REQUEST, (reach.as_millis() / 10).min(MOST) as c_int)
     }
 
     /// The samples of one frame.
@@ -108,11 +151,39 @@ impl Encoder {
     pub fn lookahead(&self) -> usize {
         self.lookahead
     }
+
+    /// Makes a request that takes one number.
+    #[allow(unsafe_code, reason = "no safe crate sets the reach of DRED")]
+    fn set(&mut self, request: c_int, value: c_int) -> Result<(), Error> {
+        // SAFETY: the state is live, and all requests that are made here take one int.
+        check(unsafe { sys::opus_encoder_ctl(self.state.as_ptr(), request, value) })
+    }
+
+    #[allow(unsafe_code, reason = "no safe crate sets the reach of DRED")]
+    fn ask_lookahead(&mut self) -> Result<usize, Error> {
+        let mut lookahead: i32 = 0;
+        // SAFETY: the state is live, and this request takes a pointer to an int that lives through the call.
+        check(unsafe {
+            sys::opus_encoder_ctl(self.state.as_ptr(), sys::OPUS_GET_LOOKAHEAD_REQUEST, &raw mut lookahead)
+        })?;
+        Ok(usize::try_from(lookahead).unwrap_or(0))
+    }
 }
 
-impl From<opus::Error> for Error {
-    fn from(error: opus::Error) -> Self {
-        Self::Opus(error.description().to_owned())
+impl Drop for Encoder {
+    #[allow(unsafe_code, reason = "no safe crate sets the reach of DRED")]
+    fn drop(&mut self) {
+        // SAFETY: the state is live, and nothing uses it after this.
+        unsafe { sys::opus_encoder_destroy(self.state.as_ptr()) }
+    }
+}
+
+/// The samples of a frame of this duration, if Opus has one.
+fn frame_samples(frame: Duration) -> Result<usize, Error> {
+    let samples = (frame.as_micros() * u128::from(RATE) / 1_000_000) as usize;
+    match samples {
+        120 | 240 | 480 | 960 | 1920 | 2880 => Ok(samples),
+        _ => Err(Error::Length { samples }),
     }
 }
 
