@@ -49,6 +49,7 @@ pub(crate) struct Arrivals {
     time: i64,
     seen: Bits,
     reachable: Bits,
+    times: Times,
     pub(crate) interval: Interval,
 }
 
@@ -97,8 +98,17 @@ impl Arrivals {
         !is_old && !self.seen.has(seq) && !self.reachable.set(seq)
     }
 
+    /// When the frame `seq`, of so many samples, begins: right before the frame after it, if that is known; else as if
+    /// all frames up to one at `time`, `back` numbers later, were as long.
+    pub(crate) fn time_of(&mut self, seq: i64, samples: i64, (back, time): (i64, i64)) -> i64 {
+        let start = self.times.of(seq + 1).unwrap_or(time - (back - 1) * samples) - samples;
+        self.times.note(seq, start);
+        start
+    }
+
     fn accept(&mut self, seq: i64, time: i64) -> Place {
         self.seen.set(seq);
+        self.times.note(seq, time);
         self.interval.received += 1;
         Place::At { seq, time }
     }
@@ -133,6 +143,27 @@ impl Mark {
         frames.abs() > FAR_FRAMES
             || frames.signum() != samples.signum()
             || (other.arrived - self.arrived - samples).abs() > FAR
+    }
+}
+
+/// When each of the last [`KNOWN`] frames began, by number.
+#[derive(Debug)]
+struct Times([(i64, i64); KNOWN]);
+
+impl Default for Times {
+    fn default() -> Self {
+        Self([(i64::MIN, 0); KNOWN])
+    }
+}
+
+impl Times {
+    fn note(&mut self, seq: i64, time: i64) {
+        self.0[seq.rem_euclid(KNOWN as i64) as usize] = (seq, time);
+    }
+
+    fn of(&self, seq: i64) -> Option<i64> {
+        let (of, time) = self.0[seq.rem_euclid(KNOWN as i64) as usize];
+        (of == seq).then_some(time)
     }
 }
 
@@ -215,6 +246,18 @@ mod tests {
         assert!(matches!(arrivals.place(&frame(2, 8), 480), Place::At { .. }));
         assert_eq!(arrivals.place(&frame(30_000, 8), 960), Place::Stray);
         assert_eq!(arrivals.place(&frame(30_001, 12), 1440), Place::Elsewhere);
+    }
+
+    #[test]
+    fn a_copy_begins_right_before_the_frame_after_it_however_long_others_are() {
+        let mut arrivals = Arrivals::default();
+        for (seq, units) in [(1, 4), (4, 16), (5, 24)] {
+            arrivals.place(&frame(seq, units), 0); // from 4 on they last 20 ms
+        }
+
+        assert_eq!(arrivals.time_of(3, 480, (2, 24 * UNIT)), 12 * UNIT);
+        assert_eq!(arrivals.time_of(2, 480, (3, 24 * UNIT)), 8 * UNIT, "the one after it is known by its own copy");
+        assert_eq!(arrivals.time_of(8, 960, (4, 1000 * UNIT)), (1000 - 4 * 8) * UNIT, "nothing is known");
     }
 
     #[test]

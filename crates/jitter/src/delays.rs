@@ -8,7 +8,9 @@ const BIN: i64 = SAMPLE_RATE as i64 / 1000;
 /// What came this long ago counts 1/e of what comes.
 const MEMORY: f32 = 8.0 * SAMPLE_RATE as f32;
 /// A frame that was lost and can be had again weighs as much as this many that came: bits were spent on it.
-const REPAIR: f32 = 3.0;
+pub(crate) const REPAIR: f32 = 3.0;
+/// The same of a frame that is only told of by a later packet (DRED).
+pub(crate) const DEEP_REPAIR: f32 = 1.0;
 /// The lowest delay has to fall by this many milliseconds at least, and to stay there for this many frames, to be a
 /// shorter path.
 const LEAST_FALL: usize = 3;
@@ -65,10 +67,10 @@ impl Delays {
         self.count(delay, samples, 1.0);
     }
 
-    /// A frame that was lost could have been played with `delay`, from its copy or the packet after it.
-    pub(crate) fn note_repair(&mut self, delay: i64, samples: usize) {
+    /// A frame that was lost could have been played with `delay`, from something else that came, which is worth `weight`.
+    pub(crate) fn note_repair(&mut self, delay: i64, samples: usize, weight: f32) {
         if self.origin.is_some() {
-            self.count(delay, samples, REPAIR);
+            self.count(delay, samples, weight);
         }
     }
 

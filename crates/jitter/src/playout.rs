@@ -1,26 +1,18 @@
-//! Which sound comes next: a frame, its copy, what the packet after it says of it, made-up sound, or silence.
+//! Which sound comes next: a frame, its copy, what the packet after it or a later one says of it, made-up sound, or silence.
+
+mod gaps;
 
 use crate::{
     Decode,
     moment::Moment,
-    pcm::{FADE, Pcm},
+    pcm::Pcm,
     resample::LOOK_AHEAD,
     store::{CAPACITY, Head, Store},
     stretch::{self, Stretched, Urgency},
 };
 
-/// Made-up sound keeps its loudness for this long ...
-const HOLD: usize = 2400;
-/// ... and is silence after this long: 120 ms.
-const GONE: usize = 5760;
-/// Made-up sound is made in such pieces: 10 ms.
+/// Sound is decoded in such pieces where it is not a frame: 10 ms.
 const PIECE: usize = 480;
-/// ... or in shorter ones, of whole 2.5 ms.
-const UNIT: usize = 120;
-/// Of a frame this much late, what should have been heard is skipped; of more, all is played: 20 ms.
-const SKIPPED: i64 = 960;
-/// So many late frames in a row are a delay that stays.
-const LATE_RUN: u32 = 2;
 /// Sound older than this is not played when a long outage ends: 400 ms.
 const CATCH_UP: i64 = 19_200;
 /// Nothing is stretched for this long after a talkspurt began: 30 ms.
@@ -42,6 +34,7 @@ pub(crate) struct Counts {
     pub(crate) undecodable: u64,
     pub(crate) from_copy: u64,
     pub(crate) from_next: u64,
+    pub(crate) deep: u64,
     pub(crate) concealed: u64,
     pub(crate) played: u64,
     pub(crate) shortened: u64,
@@ -74,6 +67,8 @@ pub(crate) struct Playout<D> {
     frame: usize,
     late_run: u32,
     is_resampling: bool,
+    /// Sound is late by an outage, and played faster until it is not.
+    is_catching_up: bool,
     /// Samples that were made up, and not taken back before they were heard.
     made_up: u64,
     /// Samples to play before sound is stretched again; before it is shortened again.
@@ -99,6 +94,7 @@ impl<D: Decode> Playout<D> {
             frame: PIECE,
             late_run: 0,
             is_resampling: false,
+            is_catching_up: false,
             made_up: 0,
             rest: 0,
             calm: 0,
@@ -195,14 +191,14 @@ impl<D: Decode> Playout<D> {
             self.store.drop_one(frame.seq);
             first = self.store.first_from(next);
         }
-        let Some(frame) = first.filter(|frame| moment.is_due(frame.time, frame.shape.samples as i64)) else {
+        let Some(frame) = first else { return false };
+        let (seq, start) = self.onset(&frame, next);
+        if !moment.is_due(start, frame.shape.samples as i64) {
             return false;
-        };
-        let is_onset_lost = self.has_played && frame.seq > next && frame.shape.has_previous && !frame.starts();
+        }
         self.pcm.truncate(usize::MAX);
         self.pcm.drop_phase();
-        self.end = frame.time - if is_onset_lost { self.frame as i64 } else { 0 };
-        self.next = Some(if is_onset_lost { frame.seq - 1 } else { frame.seq });
+        (self.next, self.end) = (Some(seq), start);
         (self.state, self.has_played, self.is_ended) = (State::Playing, true, false);
         (self.late_run, self.rest) = (0, ONSET);
         true
@@ -217,6 +213,7 @@ impl<D: Decode> Playout<D> {
     fn step(&mut self, moment: &Moment<'_>) {
         let next = self.next.expect("what plays has a next frame");
         match self.store.first_from(next) {
+            Some(frame) if self.rewind(&frame) => {}
             Some(frame) if frame.seq == next => self.play(frame, moment),
             Some(frame) => self.bridge(frame),
             None if self.is_ended => self.fall_silent(),
@@ -234,7 +231,7 @@ impl<D: Decode> Playout<D> {
         let len = frame.shape.samples;
         let is_late = gap < 0 && self.missed > 0;
         let skip = if is_late { self.late(-gap, moment).min(len) } else { 0 };
-        let before = (is_late || self.missed > HOLD).then(|| self.continuation());
+        let before = (is_late || self.missed > gaps::HOLD).then(|| self.continuation());
         self.decode(frame.seq, len);
         self.pcm.cut(len, skip);
         if let Some(before) = before {
@@ -249,84 +246,6 @@ impl<D: Decode> Playout<D> {
         self.next = Some(frame.seq + 1);
     }
 
-    /// A frame comes when sound was made up for `overdue` samples of it: how much of it to skip. What was made up and not
-    /// heard yet is taken back.
-    fn late(&mut self, overdue: i64, moment: &Moment<'_>) -> usize {
-        self.counts.late += 1;
-        self.late_run += 1;
-        self.calm = CALM;
-        let unheard = self.missed.min(self.pcm.ahead()).min(overdue as usize);
-        self.pcm.truncate(unheard);
-        self.missed -= unheard;
-        self.made_up -= unheard as u64;
-        self.end -= unheard as i64;
-        let overdue = overdue - unheard as i64;
-        let ahead = self.pcm.ahead() as i64;
-        let wish = moment.wish(self.end - ahead, ahead, self.frame as i64);
-        let is_kept = overdue > SKIPPED || self.late_run >= LATE_RUN || wish < 0;
-        if is_kept { 0 } else { overdue as usize }
-    }
-
-    /// How made-up sound would go on, to blend a real frame into.
-    fn continuation(&mut self) -> [f32; FADE] {
-        let mut sound = [0.0; PIECE];
-        if self.missed < GONE {
-            self.decoder.conceal(&mut sound);
-        }
-        let mut before = [0.0; FADE];
-        before.copy_from_slice(&sound[..FADE]);
-        before.iter_mut().for_each(|sample| *sample *= loudness(self.missed));
-        before
-    }
-
-    /// Frames are missing before `frame`, which is there.
-    fn bridge(&mut self, frame: Head) {
-        let gap = frame.time - self.end;
-        if gap <= 0 {
-            self.next = Some(frame.seq);
-        } else if self.is_ended {
-            self.fall_silent();
-        } else if frame.shape.has_previous && gap <= self.frame as i64 {
-            self.play_previous_of(frame, gap as usize);
-        } else {
-            self.conceal(PIECE.min(gap as usize));
-        }
-    }
-
-    /// Plays the last `gap` samples of the lost frame before `frame`, from what that says of it.
-    fn play_previous_of(&mut self, frame: Head, gap: usize) {
-        let len = self.frame;
-        let out = self.pcm.append(len);
-        if self.decoder.decode_fec(self.store.opus(frame.seq), out).is_err() {
-            conceal_all(&mut self.decoder, out);
-            self.made_up += gap as u64;
-        } else {
-            self.counts.from_next += 1;
-        }
-        self.pcm.cut(len, len - gap);
-        self.end = frame.time;
-        self.missed = 0;
-        self.next = Some(frame.seq);
-    }
-
-    fn conceal(&mut self, len: usize) {
-        if self.missed >= GONE {
-            return self.fall_silent();
-        }
-        let len = len.min(self.frame);
-        let made = len.next_multiple_of(UNIT);
-        let out = self.pcm.append(made);
-        self.decoder.conceal(out);
-        for (i, sample) in out.iter_mut().enumerate() {
-            *sample *= loudness(self.missed + i);
-        }
-        self.pcm.truncate(made - len);
-        self.missed += len;
-        self.end += len as i64;
-        self.calm = CALM;
-        self.made_up += len as u64;
-    }
-
     fn fall_silent(&mut self) {
         self.pcm.fade_out();
         self.state = State::Silent;
@@ -335,7 +254,7 @@ impl<D: Decode> Playout<D> {
     fn decode(&mut self, seq: i64, len: usize) {
         let out = self.pcm.append(len);
         if self.decoder.decode(self.store.opus(seq), out).is_err() {
-            conceal_all(&mut self.decoder, out);
+            gaps::conceal_all(&mut self.decoder, out);
             self.counts.undecodable += 1;
             self.made_up += len as u64;
         }
@@ -350,12 +269,13 @@ impl<D: Decode> Playout<D> {
         let wish = moment.wish(self.end - ahead, ahead, self.frame as i64).min(CATCH_UP);
         let is_long = wish >= stretch::SHORTEST as i64;
         self.wasted = if is_long { self.wasted + wish * need as i64 } else { 0 };
+        self.is_catching_up &= wish > URGENT;
         if self.rest > 0 {
             return;
         }
         if wish < 0 {
             self.stretch(wish, Urgency::Anywhere);
-        } else if is_long && self.calm <= 0 && self.missed == 0 {
+        } else if is_long && (self.calm <= 0 || self.is_catching_up) && self.missed == 0 {
             self.read_ahead(need.max(stretch::MARGIN) + wish as usize);
             let spare = self.pcm.ahead().saturating_sub(need) as i64;
             let urgency = match () {
@@ -371,8 +291,9 @@ impl<D: Decode> Playout<D> {
         let Stretched { by, in_silence } = stretch::stretch(&mut self.pcm, wish as isize, urgency);
         let by = by as i64;
         if by != 0 && !in_silence {
-            // At most 12 % faster or 6 % slower.
-            self.rest = if by > 0 { by * 100 / 12 } else { -by * 100 / 6 };
+            // At most 12 % faster, 25 % to catch up, or 6 % slower.
+            let percent = if self.is_catching_up { 25 } else { 12 };
+            self.rest = if by > 0 { by * 100 / percent } else { -by * 100 / 6 };
         }
         self.counts.shortened += u64::from(by > 0);
         self.counts.stretched += u64::from(by < 0);
@@ -382,7 +303,11 @@ impl<D: Decode> Playout<D> {
     fn read_ahead(&mut self, len: usize) {
         while self.pcm.ahead() < len && !self.is_ended {
             let next = self.next.expect("what plays has a next frame");
-            let Some(frame) = self.store.head(next) else { return };
+            let Some(frame) = self.store.head(next) else {
+                // After an outage, what is caught up with is what a later packet tells.
+                let is_deep = self.store.first_from(next).is_some_and(|frame| self.play_deep(&frame));
+                if is_deep { continue } else { return }
+            };
             if frame.time != self.end {
                 return;
             }
@@ -394,13 +319,4 @@ impl<D: Decode> Playout<D> {
             self.next = Some(next + 1);
         }
     }
-}
-
-/// How loud made-up sound is after `missed` samples of it.
-fn loudness(missed: usize) -> f32 {
-    (1.0 - missed.saturating_sub(HOLD) as f32 / (GONE - HOLD) as f32).clamp(0.0, 1.0)
-}
-
-fn conceal_all<D: Decode>(decoder: &mut D, out: &mut [f32]) {
-    out.chunks_mut(PIECE).for_each(|piece| decoder.conceal(piece));
 }

@@ -5,7 +5,7 @@ use wire::voice::{Flags, Frame, Report};
 use crate::{
     Decode, SAMPLE_RATE, Stats,
     arrivals::{Arrivals, Place},
-    delays::{BINS, Delays},
+    delays::{BINS, DEEP_REPAIR, Delays, REPAIR},
     drift::Drift,
     moment::Moment,
     pace::Pace,
@@ -13,7 +13,7 @@ use crate::{
     resample,
     store::Head,
     target::Costs,
-    toc,
+    toc::{self, Shape},
 };
 
 const MS: i64 = SAMPLE_RATE as i64 / 1000;
@@ -21,6 +21,8 @@ const MS: i64 = SAMPLE_RATE as i64 / 1000;
 const CHANGE: i64 = 2 * SAMPLE_RATE as i64;
 /// More copies in one packet are ignored.
 const MOST_COPIES: usize = 8;
+/// So many lost frames before a packet that tells of them are worth a thought.
+const TOLD: i64 = 8;
 /// Longer pulls are cut into such parts: 20 ms.
 const LONGEST_PULL: usize = 960;
 /// Seconds in which resampling brings back a delay that is wrong, and the most it changes the rate for that.
@@ -134,8 +136,8 @@ impl<D: Decode> Speaker<D> {
         self.playout.put(Head { seq, time, flags: frame.flags, shape, is_copy: false }, frame.opus);
         self.take_copies(frame, seq, time, delay);
         // Where copies are sent it is them that are worth waiting for.
-        if shape.has_previous && frame.copies.is_empty() && self.arrivals.reach(seq - 1) {
-            self.delays.note_repair(delay + shape.samples as i64, shape.samples);
+        if frame.copies.is_empty() {
+            self.note_told(shape, seq, delay);
         }
         self.costs.update(self.delays.bins(), self.config.limits_ms());
     }
@@ -207,6 +209,7 @@ impl<D: Decode> Speaker<D> {
             malformed: self.stats.malformed + counts.undecodable,
             from_copy: counts.from_copy,
             from_next: counts.from_next,
+            deep: counts.deep,
             concealed: counts.concealed,
             played: counts.played,
             shortened: counts.shortened,
@@ -240,16 +243,31 @@ impl<D: Decode> Speaker<D> {
         self.stats.restarts += 1;
     }
 
+    /// Notes when what the packet tells of lost frames before it could have been played.
+    fn note_told(&mut self, shape: Shape, seq: i64, delay: i64) {
+        let samples = shape.samples as i64;
+        if shape.has_previous && self.arrivals.reach(seq - 1) {
+            self.delays.note_repair(delay + samples, shape.samples, REPAIR);
+        }
+        for back in 1..=if shape.has_deep { TOLD } else { 0 } {
+            if self.arrivals.reach(seq - back) {
+                self.delays.note_repair(delay + back * samples, shape.samples, DEEP_REPAIR);
+            }
+        }
+    }
+
     fn take_copies(&mut self, frame: &Frame<'_>, seq: i64, time: i64, delay: i64) {
         for copy in frame.copies.iter().take(MOST_COPIES) {
             let Some(shape) = toc::shape(copy.opus).filter(|_| copy.back > 0) else {
                 self.stats.malformed += 1;
                 continue;
             };
-            let since = i64::from(copy.back) * shape.samples as i64;
-            let (seq, time) = (seq - i64::from(copy.back), time - since);
+            let back = i64::from(copy.back);
+            let seq = seq - back;
             if self.arrivals.reach(seq) {
-                self.delays.note_repair(delay + since, shape.samples);
+                let carried = time;
+                let time = self.arrivals.time_of(seq, shape.samples as i64, (back, carried));
+                self.delays.note_repair(delay + carried - time, shape.samples, REPAIR);
                 self.playout.put(Head { seq, time, flags: Flags::default(), shape, is_copy: true }, copy.opus);
             }
         }

@@ -17,6 +17,8 @@ pub struct Stats {
     pub from_copy: u64,
     /// Lost or late frames that the packet after them brought back.
     pub from_next: u64,
+    /// Lost samples of which a later packet told (DRED).
+    pub deep: u64,
     /// Samples that were made up.
     pub concealed: u64,
     /// Samples that were played, made up ones included, silence between talkspurts not.

@@ -7,6 +7,9 @@ use crate::toc::Shape;
 /// Frames that fit; 640 ms of the shortest ones.
 pub(crate) const CAPACITY: i64 = 256;
 
+/// So far on a frame is looked for that tells of the time before it.
+const DEEP: i64 = 10;
+
 /// What is known of a frame that waits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Head {
@@ -83,6 +86,11 @@ impl Store {
         (from..from + CAPACITY).find_map(|seq| self.head(seq))
     }
 
+    /// The next few frames from `from` on that may tell of the time before them.
+    pub(crate) fn deep_from(&self, from: i64) -> impl Iterator<Item = Head> {
+        (from..from + DEEP).filter_map(|seq| self.head(seq)).filter(|head| head.shape.has_deep)
+    }
+
     /// The latest time at which a frame begins.
     pub(crate) fn newest_time(&self) -> Option<i64> {
         if self.used == 0 {
@@ -135,7 +143,7 @@ fn index(seq: i64) -> usize {
 mod tests {
     use super::*;
 
-    const SHAPE: Shape = Shape { samples: 480, has_previous: false };
+    const SHAPE: Shape = Shape { samples: 480, has_previous: false, has_deep: false };
 
     fn put(store: &mut Store, seq: i64, is_copy: bool) -> bool {
         store.put(Head { seq, time: seq * 480, flags: Flags::default(), shape: SHAPE, is_copy }, &[0; 8])

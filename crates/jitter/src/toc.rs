@@ -3,6 +3,8 @@
 /// 120 ms, the longest packet there is.
 pub(crate) const MAX_PACKET_SAMPLES: usize = 5760;
 const MAX_FRAME_BYTES: usize = 1275;
+/// Deep redundancy is an extension in the padding, and no shorter than this.
+const LEAST_DEEP: usize = 8;
 
 /// The outside of a packet.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -11,24 +13,29 @@ pub(crate) struct Shape {
     pub(crate) samples: usize,
     /// Whether it also holds a coarse version (LBRR) of the frame before it.
     pub(crate) has_previous: bool,
+    /// Whether there is room in it for what it may tell of the time before (DRED).
+    pub(crate) has_deep: bool,
 }
 
 /// Reads the shape of `opus`; `None` if it is no packet.
 pub(crate) fn shape(opus: &[u8]) -> Option<Shape> {
     let (&toc, rest) = opus.split_first()?;
     let frame = frame_samples(toc >> 3);
-    let (count, first) = match toc & 3 {
-        0 => (1, rest),
-        1 => (2, rest.get(..rest.len() / 2).filter(|half| half.len() * 2 == rest.len())?),
+    let (count, first, padding) = match toc & 3 {
+        0 => (1, rest, 0),
+        1 => (2, rest.get(..rest.len() / 2).filter(|half| half.len() * 2 == rest.len())?, 0),
         2 => {
             let (first, rest) = take_length(rest)?;
-            (2, rest.get(..first)?)
+            (2, rest.get(..first)?, 0)
         }
         _ => many(rest)?,
     };
     let samples = frame * count;
-    (samples <= MAX_PACKET_SAMPLES && first.len() <= MAX_FRAME_BYTES)
-        .then(|| Shape { samples, has_previous: has_lbrr(toc, frame, first) })
+    (samples <= MAX_PACKET_SAMPLES && first.len() <= MAX_FRAME_BYTES).then(|| Shape {
+        samples,
+        has_previous: has_lbrr(toc, frame, first),
+        has_deep: padding >= LEAST_DEEP,
+    })
 }
 
 fn frame_samples(config: u8) -> usize {
@@ -39,8 +46,9 @@ fn frame_samples(config: u8) -> usize {
     }
 }
 
-/// Code 3: a count, then padding, then frames of one length or of their own; gives the count and the first frame.
-fn many(bytes: &[u8]) -> Option<(usize, &[u8])> {
+/// Code 3: a count, then padding, then frames of one length or of their own; gives the count, the first frame
+/// and the bytes of padding.
+fn many(bytes: &[u8]) -> Option<(usize, &[u8], usize)> {
     const VARIABLE: u8 = 0x80;
     const PADDED: u8 = 0x40;
     let (&head, mut rest) = bytes.split_first()?;
@@ -48,8 +56,8 @@ fn many(bytes: &[u8]) -> Option<(usize, &[u8])> {
     if count == 0 {
         return None;
     }
+    let mut padding = 0;
     if head & PADDED != 0 {
-        let mut padding = 0;
         loop {
             let (&byte, after) = rest.split_first()?;
             rest = after;
@@ -63,7 +71,7 @@ fn many(bytes: &[u8]) -> Option<(usize, &[u8])> {
     }
     if head & VARIABLE == 0 {
         let each = rest.len() / count;
-        return (each * count == rest.len()).then(|| (count, &rest[..each]));
+        return (each * count == rest.len()).then(|| (count, &rest[..each], padding));
     }
     let mut lengths = 0;
     let mut first = None;
@@ -74,7 +82,7 @@ fn many(bytes: &[u8]) -> Option<(usize, &[u8])> {
         first.get_or_insert(length);
     }
     let last = rest.len().checked_sub(lengths)?;
-    Some((count, &rest[..first.unwrap_or(last)]))
+    Some((count, &rest[..first.unwrap_or(last)], padding))
 }
 
 /// A frame's length in one or two bytes (RFC 6716, section 3.2.1).

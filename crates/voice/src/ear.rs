@@ -20,6 +20,10 @@ impl Decode for Ear {
         self.0.as_mut().ok_or(Undecodable)?.decode_fec(next, out).map_err(|_| Undecodable)
     }
 
+    fn decode_deep(&mut self, later: &[u8], before: usize, out: &mut [f32]) -> Result<usize, Undecodable> {
+        self.0.as_mut().ok_or(Undecodable)?.decode_deep(later, before, out).map_err(|_| Undecodable)
+    }
+
     fn conceal(&mut self, out: &mut [f32]) {
         let concealed = self.0.as_mut().is_some_and(|decoder| decoder.conceal(out).is_ok());
         if !concealed {

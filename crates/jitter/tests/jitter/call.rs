@@ -13,6 +13,8 @@ const FRAME: i64 = 480;
 /// SILK, 10 ms; the second byte of the packet has the LBRR flag.
 const TOC: u8 = 8 << 3;
 const LBRR: u8 = 0x40;
+/// Padded, one frame, 16 bytes of padding: room for deep redundancy, of which the last byte tells the reach in frames.
+const DEEP: [u8; 3] = [TOC | 3, 0x41, 16];
 
 /// Reads the number that [`packet`] wrote.
 pub(crate) struct Teller {
@@ -28,6 +30,14 @@ impl Decode for Teller {
         self.tell(next, -FRAME, out)
     }
 
+    fn deep_reach(&mut self, later: &[u8]) -> usize {
+        if later.starts_with(&DEEP) { usize::from(later[later.len() - 1]) * FRAME as usize } else { 0 }
+    }
+
+    fn decode_deep(&mut self, later: &[u8], before: usize, out: &mut [f32]) -> Result<usize, Undecodable> {
+        if before > self.deep_reach(later) { Err(Undecodable) } else { self.tell(later, -(before as i64), out) }
+    }
+
     fn conceal(&mut self, out: &mut [f32]) {
         out.fill(MADE_UP);
     }
@@ -37,7 +47,8 @@ impl Decode for Teller {
 
 impl Teller {
     fn tell(&self, opus: &[u8], offset: i64, out: &mut [f32]) -> Result<usize, Undecodable> {
-        let start = opus[2..].first_chunk().map(|bytes| i64::from_le_bytes(*bytes)).ok_or(Undecodable)?;
+        let opus = opus.strip_prefix(&DEEP).map_or(&opus[2..], |frame| &frame[1..]);
+        let start = opus.first_chunk().map(|bytes| i64::from_le_bytes(*bytes)).ok_or(Undecodable)?;
         for (n, sample) in (start + offset..).zip(out.iter_mut()) {
             // Of every three seconds, one is silent.
             let is_pause = self.has_pauses && n / 48_000 % 3 == 2;
@@ -47,9 +58,13 @@ impl Teller {
     }
 }
 
-pub(crate) fn packet(start: i64, has_lbrr: bool) -> Vec<u8> {
-    let mut opus = vec![TOC, if has_lbrr { LBRR } else { 0 }];
+pub(crate) fn packet(start: i64, has_lbrr: bool, deep: u8) -> Vec<u8> {
+    let mut opus = if deep > 0 { DEEP.to_vec() } else { vec![TOC] };
+    opus.push(if has_lbrr { LBRR } else { 0 });
     opus.extend(start.to_le_bytes());
+    if deep > 0 {
+        opus.extend([deep; 16]);
+    }
     opus
 }
 
@@ -145,6 +160,8 @@ pub(crate) struct Call<P> {
     /// There is silence between the words, in frames as any other.
     pub(crate) has_pauses: bool,
     pub(crate) has_lbrr: bool,
+    /// So many frames back each packet tells of.
+    pub(crate) deep: u8,
     pub(crate) copies: &'static [u8],
     /// Which frames are sent, and with which flags.
     pub(crate) talk: fn(i64) -> Option<Flags>,
@@ -160,6 +177,7 @@ impl<P: Path> Call<P> {
             pull_noise_ms: 0.0,
             has_pauses: false,
             has_lbrr: false,
+            deep: 0,
             copies: &[],
             talk: |_| Some(Flags::default()),
         }
@@ -205,10 +223,10 @@ impl<P: Path> Call<P> {
 
     fn deliver(&self, speaker: &mut Speaker<Teller>, seq: &[i64], number: i64, now: Instant) {
         let frame_of = |number: i64| seq[number as usize];
-        let opus = packet(frame_of(number) * FRAME, self.has_lbrr);
+        let opus = packet(frame_of(number) * FRAME, self.has_lbrr, self.deep);
         let backs = self.copies.iter().copied().filter(|back| i64::from(*back) <= number);
         let copies: Vec<(u8, Vec<u8>)> =
-            backs.map(|back| (back, packet(frame_of(number - i64::from(back)) * FRAME, self.has_lbrr))).collect();
+            backs.map(|back| (back, packet(frame_of(number - i64::from(back)) * FRAME, self.has_lbrr, 0))).collect();
         let frame = Frame {
             stream: 1,
             seq: number as u16,

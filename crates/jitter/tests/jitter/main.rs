@@ -2,4 +2,5 @@
 
 mod call;
 mod mixing;
+mod outages;
 mod playing;
