@@ -7,6 +7,15 @@ pub(crate) const BINS: usize = 400;
 const BIN: i64 = SAMPLE_RATE as i64 / 1000;
 /// What came this long ago counts 1/e of what comes.
 const MEMORY: f32 = 8.0 * SAMPLE_RATE as f32;
+/// The same for frames that were lost and could be had again: a copy that is needed once in two seconds is needed. Where
+/// nothing comes that could replace a frame there is nothing to wait for.
+const REPAIR_MEMORY: f32 = 24.0 * SAMPLE_RATE as f32;
+const NO_REPAIR_MEMORY: f32 = 2.0 * SAMPLE_RATE as f32;
+/// Those of one delay count no more than this share: beyond it, waiting is worth it anyway, and has to end some time.
+const MOST_REPAIRS: f32 = 0.06;
+/// A sender that sends copies has found them necessary: they are waited for from the first one on, not only when enough
+/// of them were missed.
+const EXPECTED: f32 = 0.02;
 /// A frame that was lost and can be had again weighs as much as this many that came: bits were spent on it.
 pub(crate) const REPAIR: f32 = 3.0;
 /// The same of a frame that is only told of by a later packet (DRED).
@@ -23,6 +32,8 @@ const PRIOR: f32 = 3.0;
 #[derive(Debug)]
 pub(crate) struct Delays {
     bins: [f32; BINS],
+    /// The same for what could replace lost frames; adds to the above.
+    repairs: [f32; BINS],
     /// The delay at which the first bin begins.
     origin: Option<i64>,
     lowest: Lowest,
@@ -49,7 +60,7 @@ impl Delays {
         for share in &mut bins[..=last] {
             *share = 1.0 / (last + 1) as f32;
         }
-        Self { bins, origin: None, lowest: Lowest::new(5), seen: PRIOR, fall: None }
+        Self { bins, repairs: [0.0; BINS], origin: None, lowest: Lowest::new(5), seen: PRIOR, fall: None }
     }
 
     /// Another stream begins: its clock is another, its path the same.
@@ -59,29 +70,43 @@ impl Delays {
         self.lowest = Lowest::new(5);
     }
 
-    /// A frame of `samples` came with `delay` at `now`, in samples.
-    pub(crate) fn note(&mut self, delay: i64, samples: usize, now: i64) {
+    /// A frame of `samples` came with `delay` at `now`, in samples, and with something that could replace others, or not.
+    pub(crate) fn note(&mut self, delay: i64, samples: usize, now: i64, could_repair: bool) {
         self.lowest.note(delay, now);
         self.follow_lowest();
         self.follow_fall(delay);
-        self.count(delay, samples, 1.0);
+        self.count(delay, samples);
+        let memory = if could_repair { REPAIR_MEMORY } else { NO_REPAIR_MEMORY };
+        self.fade_repairs(1.0 - samples as f32 / memory);
     }
 
     /// A frame that was lost could have been played with `delay`, from something else that came, which is worth `weight`.
     pub(crate) fn note_repair(&mut self, delay: i64, samples: usize, weight: f32) {
-        if self.origin.is_some() {
-            self.count(delay, samples, weight);
-        }
+        let Some(origin) = self.origin else { return };
+        let part = &mut self.repairs[bin(delay - origin)];
+        *part = (*part + weight * samples as f32 / REPAIR_MEMORY).min(MOST_REPAIRS);
+    }
+
+    /// A frame can be had again from a copy that comes so many samples after it.
+    pub(crate) fn expect_repair(&mut self, after: i64) {
+        let part = &mut self.repairs[bin(after)];
+        *part = part.max(EXPECTED);
+    }
+
+    /// The share of frames that wait longer than each number of milliseconds, from 0 on, those included that could
+    /// replace lost ones.
+    pub(crate) fn late(&self) -> impl Iterator<Item = f32> {
+        let parts = self.bins.iter().zip(&self.repairs).map(|(frames, repairs)| frames + repairs);
+        let all: f32 = parts.clone().sum();
+        std::iter::once(all).chain(parts.scan(all, |late, part| {
+            *late -= part;
+            Some(*late)
+        }))
     }
 
     /// The lowest delay of late; `None` before the first frame.
     pub(crate) fn floor(&self) -> Option<i64> {
         self.lowest.value()
-    }
-
-    /// The share of frames in each bin.
-    pub(crate) fn bins(&self) -> &[f32; BINS] {
-        &self.bins
     }
 
     /// The delay above the lowest that a share of frames does not exceed, in milliseconds.
@@ -96,10 +121,14 @@ impl Delays {
             .map_or(BINS, |bin| bin + 1)
     }
 
-    fn count(&mut self, delay: i64, samples: usize, weight: f32) {
+    fn fade_repairs(&mut self, by: f32) {
+        self.repairs.iter_mut().for_each(|part| *part *= by);
+    }
+
+    fn count(&mut self, delay: i64, samples: usize) {
         let Some(origin) = self.origin else { return };
         self.seen += 1.0;
-        let share = weight * (1.0 / self.seen).max(samples as f32 / MEMORY).min(0.25);
+        let share = (1.0 / self.seen).max(samples as f32 / MEMORY).min(0.25);
         for part in &mut self.bins {
             *part *= 1.0 - share;
         }
@@ -114,15 +143,11 @@ impl Delays {
         self.origin = Some(origin + bins * BIN);
         let by = usize::try_from(bins.unsigned_abs()).unwrap_or(BINS).min(BINS - 1);
         if bins > 0 {
-            let below: f32 = self.bins[..by].iter().sum();
-            self.bins.copy_within(by.., 0);
-            self.bins[BINS - by..].fill(0.0);
-            self.bins[0] += below;
+            move_down(&mut self.bins, by);
+            move_down(&mut self.repairs, by);
         } else if by > 0 {
-            let above: f32 = self.bins[BINS - by..].iter().sum();
-            self.bins.copy_within(..BINS - by, by);
-            self.bins[..by].fill(0.0);
-            self.bins[BINS - 1] += above;
+            move_up(&mut self.bins, by);
+            move_up(&mut self.repairs, by);
             let by = by + self.fall.map_or(0, |before| before.by);
             self.fall = (by >= LEAST_FALL).then_some(Fall { by, fast: 0, age: 0 });
         }
@@ -144,6 +169,20 @@ impl Delays {
     }
 }
 
+fn move_down(bins: &mut [f32; BINS], by: usize) {
+    let below: f32 = bins[..by].iter().sum();
+    bins.copy_within(by.., 0);
+    bins[BINS - by..].fill(0.0);
+    bins[0] += below;
+}
+
+fn move_up(bins: &mut [f32; BINS], by: usize) {
+    let above: f32 = bins[BINS - by..].iter().sum();
+    bins.copy_within(..BINS - by, by);
+    bins[..by].fill(0.0);
+    bins[BINS - 1] += above;
+}
+
 fn bin(delay: i64) -> usize {
     usize::try_from(delay.div_euclid(BIN)).unwrap_or(0).min(BINS - 1)
 }
@@ -157,7 +196,7 @@ mod tests {
     fn fed(delays: impl IntoIterator<Item = i64>) -> Delays {
         let mut histogram = Delays::new(12 * BIN);
         for (i, delay) in (0i64..).zip(delays) {
-            histogram.note(delay, FRAME, i * 480);
+            histogram.note(delay, FRAME, i * 480, false);
         }
         histogram
     }
@@ -174,6 +213,35 @@ mod tests {
 
         assert_eq!(histogram.floor(), Some(700));
         assert!((88..=92).contains(&histogram.quantile_ms(0.90)), "{}", histogram.quantile_ms(0.90));
+    }
+
+    #[test]
+    fn what_replaces_lost_frames_now_and_then_stays_worth_waiting_for_while_it_comes() {
+        let mut histogram = Delays::new(0);
+        let mut least = 1.0f32;
+        for i in 0..8000 {
+            histogram.note(0, FRAME, i * 480, true);
+            if i % 200 == 0 {
+                histogram.note_repair(40 * BIN, FRAME, REPAIR);
+            }
+            least = if i < 5000 { 1.0 } else { least.min(histogram.late().nth(20).unwrap_or(0.0)) };
+        }
+        assert!((0.01..0.02).contains(&least), "3 x 1 of 200, {least} at the least");
+        for i in 0..600 {
+            histogram.note(0, FRAME, (8000 + i) * 480, false);
+        }
+        assert!(histogram.late().nth(20).is_some_and(|late| late < 0.001), "nothing comes that could");
+    }
+
+    #[test]
+    fn a_copy_is_worth_waiting_for_before_it_is_needed() {
+        let mut histogram = Delays::new(0);
+        for i in 0..3 {
+            histogram.note(0, FRAME, i * 480, true);
+            histogram.expect_repair(40 * BIN);
+        }
+        assert!(histogram.late().nth(40).is_some_and(|late| late > 0.015));
+        assert!(histogram.late().nth(41).is_some_and(|late| late < 1e-6));
     }
 
     #[test]

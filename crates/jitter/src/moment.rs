@@ -77,9 +77,7 @@ mod tests {
 
     /// Most frames are up to 5 ms late.
     fn costs() -> Costs {
-        let mut bins = [0.0; BINS];
-        bins[..5].fill(0.2);
-        Costs::new(&bins, (1, 250))
+        Costs::new((0..=BINS).map(|ms| 1.0 - 0.2 * ms.min(5) as f32), (1, 250))
     }
 
     fn wish(block: i64, delay: i64, ahead: i64) -> i64 {

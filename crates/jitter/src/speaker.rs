@@ -89,7 +89,7 @@ impl<D: Decode> Speaker<D> {
     pub fn new(decoder: D, config: Config) -> Self {
         resample::prepare();
         let delays = Delays::new(samples(config.start));
-        let costs = Costs::new(delays.bins(), config.limits_ms());
+        let costs = Costs::new(delays.late(), config.limits_ms());
         Self {
             config,
             epoch: None,
@@ -131,7 +131,8 @@ impl<D: Decode> Speaker<D> {
         self.stats.received += 1;
         self.is_ending |= frame.flags.has(Flags::STREAM_END);
         let delay = now - time - self.lag(now);
-        self.delays.note(delay, shape.samples, now);
+        let could_repair = !frame.copies.is_empty() || shape.has_previous || shape.has_deep;
+        self.delays.note(delay, shape.samples, now, could_repair);
         self.drift.note_arrival(now - time, now);
         self.playout.put(Head { seq, time, flags: frame.flags, shape, is_copy: false }, frame.opus);
         self.take_copies(frame, seq, time, delay);
@@ -139,7 +140,7 @@ impl<D: Decode> Speaker<D> {
         if frame.copies.is_empty() {
             self.note_told(shape, seq, delay);
         }
-        self.costs.update(self.delays.bins(), self.config.limits_ms());
+        self.costs.update(self.delays.late(), self.config.limits_ms());
     }
 
     /// Fills `out` with the next samples, 48 kHz mono, any number.
@@ -264,6 +265,7 @@ impl<D: Decode> Speaker<D> {
             };
             let back = i64::from(copy.back);
             let seq = seq - back;
+            self.delays.expect_repair(back * shape.samples as i64);
             if self.arrivals.reach(seq) {
                 let carried = time;
                 let time = self.arrivals.time_of(seq, shape.samples as i64, (back, carried));

@@ -23,19 +23,17 @@ pub(crate) struct Costs {
 }
 
 impl Costs {
-    /// Given the share of frames in each millisecond of lateness; `limits` in milliseconds.
-    pub(crate) fn new(bins: &[f32; BINS], limits: (usize, usize)) -> Self {
+    /// Given the share of frames that are later than each millisecond, from 0 on; `limits` in milliseconds.
+    pub(crate) fn new(late: impl Iterator<Item = f32>, limits: (usize, usize)) -> Self {
         let mut costs = Self { points: [0.0; BINS + 1], cheapest: 0 };
-        costs.update(bins, limits);
+        costs.update(late, limits);
         costs
     }
 
-    pub(crate) fn update(&mut self, bins: &[f32; BINS], (min, max): (usize, usize)) {
-        let mut late: f32 = bins.iter().sum();
-        for (ms, cost) in self.points.iter_mut().enumerate() {
+    pub(crate) fn update(&mut self, late: impl Iterator<Item = f32>, (min, max): (usize, usize)) {
+        for ((ms, cost), late) in self.points.iter_mut().enumerate().zip(late) {
             let outside = min.saturating_sub(ms) + ms.saturating_sub(max);
             *cost = DELAY * ms as f32 + cost_of_late(100.0 * late) + OUTSIDE * outside as f32;
-            late -= bins.get(ms).unwrap_or(&0.0);
         }
         let cheapest = self.points.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
         self.cheapest = cheapest.map_or(0, |(ms, _)| ms as i64 * MS);
@@ -67,11 +65,8 @@ mod tests {
     use super::*;
 
     fn target(shares: &[(usize, f32)], limits: (usize, usize)) -> i64 {
-        let mut bins = [0.0; BINS];
-        for (bin, share) in shares {
-            bins[*bin] = *share;
-        }
-        Costs::new(&bins, limits).cheapest() / MS
+        let late = |ms| shares.iter().filter(|(bin, _)| *bin >= ms).map(|(_, share)| share).sum::<f32>();
+        Costs::new((0..=BINS).map(late), limits).cheapest() / MS
     }
 
     #[test]
@@ -98,7 +93,7 @@ mod tests {
 
     #[test]
     fn every_delay_has_a_cost() {
-        let costs = Costs::new(&[1.0 / BINS as f32; BINS], (1, 250));
+        let costs = Costs::new((0..=BINS).map(|ms| 1.0 - ms as f32 / BINS as f32), (1, 250));
         let all: Vec<f32> = [-1_000_000, -1, 0, 24, 48, 19_200, 19_201, 1_000_000].map(|delay| costs.of(delay)).into();
         assert!(all.iter().all(|cost| cost.is_finite()), "{all:?}");
         assert!(all[0] > all[1] && all[1] >= all[2] && all[2] > all[3] && all[3] > all[4] && all[5] < all[7]);

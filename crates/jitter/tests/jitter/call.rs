@@ -17,6 +17,7 @@ const LBRR: u8 = 0x40;
 const DEEP: [u8; 3] = [TOC | 3, 0x41, 16];
 
 /// Reads the number that [`packet`] wrote.
+#[derive(Default)]
 pub(crate) struct Teller {
     has_pauses: bool,
 }
@@ -86,6 +87,11 @@ impl Dice {
     /// From 0 up to 1.
     pub(crate) fn share(&mut self) -> f64 {
         (self.number() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// With mean 0 and standard deviation 1.
+    pub(crate) fn normal(&mut self) -> f64 {
+        (-2.0 * (1.0 - self.share()).ln()).sqrt() * (std::f64::consts::TAU * self.share()).cos()
     }
 
     pub(crate) fn exponential(&mut self, mean: f64) -> f64 {

@@ -4,3 +4,4 @@ mod call;
 mod mixing;
 mod outages;
 mod playing;
+mod traces;

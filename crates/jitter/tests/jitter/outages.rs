@@ -102,7 +102,7 @@ fn words_that_no_packet_tells_of_are_not_waited_for() {
 fn the_better_a_remedy_the_sooner_it_is_taken() {
     let played = |has_lbrr, copies, deep| {
         let mut dice = Dice::new(3);
-        let mut call = Call::on(move |_: f64| (dice.share() >= 0.1).then_some(0.0));
+        let mut call = Call::on(move |_: f64| (dice.share() >= 0.2).then_some(0.0));
         (call.has_lbrr, call.copies, call.deep) = (has_lbrr, copies, deep);
         call.run(120.0, |_| ())
     };
@@ -111,9 +111,9 @@ fn the_better_a_remedy_the_sooner_it_is_taken() {
     let deep = played(false, &[], 40);
     let nothing = played(false, &[], 0);
 
-    assert!(all.from_copy > 700 && all.deep < 480 * 20, "{all:?}");
-    assert!(without_copies.from_next > 600 && without_copies.deep > 0, "{without_copies:?}");
-    assert!(deep.deep > 480 * 600 && deep.from_next == 0, "{deep:?}");
+    assert!(all.from_copy > 2000 && all.deep < 480 * 40, "{all:?}");
+    assert!(without_copies.from_next > 1200 && without_copies.deep > 0, "{without_copies:?}");
+    assert!(deep.deep > 480 * 1200 && deep.from_next == 0, "{deep:?}");
     let concealed = [all, without_copies, deep, nothing].map(|stats| stats.concealed);
     assert!(concealed[2] * 4 < concealed[3], "{concealed:?}");
 }

@@ -1,7 +1,6 @@
 //! One speaker: what is heard of it, and when.
 
-use crate::call::{Call, Dice, Heard, MADE_UP, Path, Wireless};
-use jitter::Stats;
+use crate::call::{Call, Dice, Heard, MADE_UP, Path};
 use wire::voice::Flags;
 
 const SETTLED_MS: f64 = 10_000.0;
@@ -28,45 +27,6 @@ fn talkspurts(frame: i64) -> Option<Flags> {
         1..99 => Some(Flags::default()),
         99 => Some(Flags::TALKSPURT_END),
         _ => None,
-    }
-}
-
-/// Mean delay in milliseconds and share of made-up sound in percent, once settled, over all phases of pulls to frames.
-fn cost<P: Path>(path: impl Fn(u64) -> P, block: usize) -> (f64, f64) {
-    let (mut delay, mut pulls, mut made_up, mut played) = (0.0, 0, 0, 0);
-    for phase in 0..4 {
-        let mut call = Call::on(path(phase + 1));
-        call.phase_ms = phase as f64 * 2.5 + 1.25;
-        call.block = block;
-        call.has_pauses = true;
-        let mut before = Stats::default();
-        let after = call.run(130.0, |heard| {
-            if heard.at_ms < SETTLED_MS {
-                before = heard.stats;
-            } else if let Some(ms) = heard.delay_ms() {
-                delay += ms;
-                pulls += 1;
-            }
-        });
-        made_up += after.concealed - before.concealed;
-        played += after.played - before.played;
-    }
-    (delay / f64::from(pulls), 100.0 * made_up as f64 / played as f64)
-}
-
-#[test]
-fn the_buffer_costs_little_delay_and_little_sound() {
-    // A pull that comes at any time after a frame waits half a block anyway.
-    for block in [480, 240] {
-        let wait = block as f64 / 96.0;
-        let (delay, made_up) = cost(|_| steady(), block);
-        assert!(delay - wait <= 6.0 && made_up == 0.0, "steady: {delay} ms, {made_up} %");
-        let (delay, made_up) = cost(wired, block);
-        assert!(delay - wait <= 6.0 && made_up <= 0.1, "wired: {delay} ms, {made_up} %");
-        let (delay, made_up) = cost(Wireless::good, block);
-        assert!(delay - wait <= 18.0 && made_up <= 1.5, "good wireless: {delay} ms, {made_up} %");
-        let (delay, made_up) = cost(Wireless::busy, block);
-        assert!(delay - wait <= 60.0 && made_up <= 1.5, "busy wireless: {delay} ms, {made_up} %");
     }
 }
 
