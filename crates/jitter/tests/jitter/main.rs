@@ -1,6 +1,7 @@
 //! Whole calls in virtual time.
 
 mod call;
+mod hostile;
 mod mixing;
 mod outages;
 mod playing;
