@@ -97,7 +97,7 @@ pub(crate) fn run(
     stop: &Stop,
     mut send: impl FnMut(&mut Packetizer) -> Result<()>,
 ) -> Result<Captured> {
-    let (len, lookahead) = (packets.encoder().frame(), packets.encoder().lookahead());
+    let (len, lookahead) = (packets.block(), packets.lookahead());
     let mut frame = vec![0.0; len];
     let mut captured = Captured::default();
     let mut end = None;

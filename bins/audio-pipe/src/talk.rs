@@ -89,8 +89,6 @@ impl Talk {
         let mut sender = Sender {
             talk: self.clone(),
             least_loss: args.source.expected_loss,
-            expected_loss: args.source.expected_loss,
-            current_bitrate: args.source.bitrate,
             ended: false,
         };
         start("capture", move || {
@@ -188,8 +186,6 @@ impl Talk {
 struct Sender {
     talk: Talk,
     least_loss: u8,
-    expected_loss: u8,
-    current_bitrate: u32,
     /// `puncher` is gone; the reader says so.
     ended: bool,
 }
@@ -197,24 +193,12 @@ struct Sender {
 impl Sender {
     fn send(&mut self, packets: &mut Packetizer) -> Result<()> {
         self.talk.desk.own.note(packets.level());
-        let plan = self.talk.receivers().plan(self.talk.desk.bitrate(), Instant::now());
-        self.adapt(packets, &plan)?;
-        for (peers, copies) in plan.groups {
+        let Plan { groups, mut encoding } = self.talk.receivers().plan(self.talk.desk.bitrate(), Instant::now());
+        encoding.expected_loss = encoding.expected_loss.max(self.least_loss);
+        packets.follow(&encoding)?;
+        for (peers, copies) in groups {
             let Some(packet) = packets.packet(copies).filter(|_| !self.ended) else { continue };
             self.ended = self.talk.writer.send(&ToPuncher::Voice(VoiceRecord { peers, packet })).is_err();
-        }
-        Ok(())
-    }
-
-    fn adapt(&mut self, packets: &mut Packetizer, plan: &Plan) -> Result<()> {
-        let expected_loss = plan.expected_loss.max(self.least_loss);
-        if expected_loss != self.expected_loss {
-            self.expected_loss = expected_loss;
-            packets.encoder().set_expected_loss(expected_loss)?;
-        }
-        if plan.bitrate != self.current_bitrate {
-            self.current_bitrate = plan.bitrate;
-            packets.encoder().set_bitrate(plan.bitrate)?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! A [`Mixer`] holds one [`Speaker`] for each peer that sends. Its life:
 //!
 //! 1. [`Mixer::push`] takes each datagram of the voice lane as it comes, with the time at which it came. A frame goes
-//!    into its speaker's buffer; a report about our own voice is handed back, for [`Redundancy`].
+//!    into its speaker's buffer; a report about our own voice is handed back, for who sends it.
 //! 2. [`Mixer::pull`] gives the next samples for the loudspeaker, 48 kHz mono, as many as asked for. Each speaker
 //!    decides what it plays: the frame, what a later packet says of it, made-up sound, or silence; how long it waits;
 //!    and whether it runs a little faster or slower.
@@ -71,7 +71,6 @@ mod pace;
 mod pcm;
 mod playout;
 mod ramp;
-mod redundancy;
 mod resample;
 mod speaker;
 mod stats;
@@ -84,7 +83,6 @@ mod voiced;
 pub use activity::Activity;
 pub use decode::{Decode, Undecodable};
 pub use mixer::{Heard, Mixed, Mixer};
-pub use redundancy::{Redundancy, Remedy};
 pub use speaker::{Config, Pulled, Speaker};
 pub use stats::Stats;
 pub use voiced::Presence;

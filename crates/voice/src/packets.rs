@@ -1,9 +1,12 @@
 //! From frames of sound to packets of the voice lane.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use codec::{Encoder, Error};
 use wire::voice::{Copy, Flags, Frame, MAX_PACKET, MediaTime, Voice};
+
+use crate::Encoding;
 
 /// Samples of one unit of [`MediaTime`].
 const UNIT: u64 = 120;
@@ -12,10 +15,19 @@ const KEPT: usize = 8;
 /// While muted one packet goes out per so many samples: it says that somebody is still there.
 const MUTED_GAP: u64 = 400 * 48;
 
-/// Encodes frame after frame of one stream.
+/// Blocks of this length can go alone or two together: 10 ms.
+const SHORT: usize = 480;
+
+/// Encodes block after block of one stream.
 #[derive(Debug)]
 pub struct Packetizer {
     encoder: Encoder,
+    /// What the encoder was told.
+    encoding: Option<Encoding>,
+    /// Samples of a block.
+    block: usize,
+    /// What was heard and not encoded yet: nothing, or the first block of a long frame.
+    waiting: Vec<f32>,
     stream: u8,
     seq: u16,
     /// Whether the next packet begins a talkspurt.
@@ -28,6 +40,9 @@ pub struct Packetizer {
     muted_at: u64,
     next: u64,
     level: u8,
+    /// The packet of the last frame.
+    opus: Vec<u8>,
+    /// It and those before it, as copies.
     sent: VecDeque<Vec<u8>>,
     head: Option<Head>,
 }
@@ -44,9 +59,11 @@ struct Head {
 impl Packetizer {
     /// A stream that begins with the next frame.
     pub fn new(encoder: Encoder, stream: u8) -> Self {
-        let sent = VecDeque::with_capacity(KEPT + 1);
         Self {
+            block: encoder.frame(),
             encoder,
+            encoding: None,
+            waiting: Vec::new(),
             stream,
             seq: 0,
             starts: true,
@@ -56,14 +73,38 @@ impl Packetizer {
             muted_at: 0,
             next: 0,
             level: 127,
-            sent,
+            opus: Vec::new(),
+            sent: VecDeque::with_capacity(KEPT + 1),
             head: None,
         }
     }
 
-    /// What encodes the frames, to tell it of another bitrate.
-    pub fn encoder(&mut self) -> &mut Encoder {
-        &mut self.encoder
+    /// The samples of the blocks that are to be pushed.
+    pub fn block(&self) -> usize {
+        self.block
+    }
+
+    /// Encodes what comes next as a plan says. Only blocks of 10 ms can become longer frames.
+    ///
+    /// # Errors
+    /// What the encoder says of it.
+    pub fn follow(&mut self, encoding: &Encoding) -> Result<(), Error> {
+        let before = self.encoding.replace(*encoding);
+        if before.is_none_or(|before| before.bitrate != encoding.bitrate) {
+            self.encoder.set_bitrate(encoding.bitrate)?;
+        }
+        if before.is_none_or(|before| before.expected_loss != encoding.expected_loss) {
+            self.encoder.set_expected_loss(encoding.expected_loss)?;
+        }
+        if before.is_none_or(|before| before.deep != encoding.deep) {
+            self.encoder.set_deep(encoding.deep)?;
+        }
+        Ok(())
+    }
+
+    /// How many samples what is decoded lags behind what was pushed.
+    pub fn lookahead(&self) -> usize {
+        self.encoder.lookahead()
     }
 
     /// The level of the last frame in -dBov.
@@ -76,7 +117,7 @@ impl Packetizer {
         self.marks = marks;
     }
 
-    /// Takes the frame whose first sample is number `at`; whether there is something to send.
+    /// Takes the block whose first sample is number `at`; whether there is something to send.
     ///
     /// # Errors
     /// What the encoder says of it.
@@ -88,18 +129,27 @@ impl Packetizer {
             (false, true) => fade(frame, |part| part),
             (false, false) => {}
         }
-        self.level = if muted { 127 } else { codec::level(frame) };
         let has_news = switched || self.marks != self.told;
         if muted && !has_news && !last && at < self.muted_at + MUTED_GAP {
+            self.level = 127;
             return Ok(false);
         }
-        // After a gap, also one that was slept through, the receiver may set its delay anew.
-        let mut flags = self.marks;
-        self.told = self.marks;
-        if self.starts || at != self.next {
-            flags = flags.with(Flags::TALKSPURT_START);
-            self.sent.clear(); // what was before the gap is not this many frames back in time
+        let goes_on = at == self.next;
+        if !goes_on && !self.waiting.is_empty() {
+            // The block that waits for this one is a frame of its own, unless nothing may come after this one.
+            if !muted && !last {
+                self.encode(Flags::default())?;
+                self.begin(frame, at);
+                return Ok(true);
+            }
+            self.waiting.clear();
         }
+        self.begin(frame, at);
+        let is_whole = self.waiting.len() > self.block || !self.is_long();
+        if !is_whole && !muted && !last {
+            return Ok(false);
+        }
+        let mut flags = Flags::default();
         if muted {
             flags = flags.with(Flags::MUTED).with(Flags::TALKSPURT_END);
             self.muted_at = at;
@@ -107,21 +157,56 @@ impl Packetizer {
         if last {
             flags = flags.with(Flags::STREAM_END).with(Flags::TALKSPURT_END);
         }
+        self.encode(flags)?;
         self.starts = muted;
-        self.next = at + frame.len() as u64;
-        self.head = Some(Head { seq: self.seq, time: MediaTime((at / UNIT) as u32), flags, level: self.level });
-        self.seq = self.seq.wrapping_add(1);
-        let mut packet = if self.sent.len() > KEPT { self.sent.pop_back() } else { None }.unwrap_or_default();
-        packet.clear();
-        packet.extend_from_slice(self.encoder.encode(frame)?);
-        self.sent.push_front(packet);
         Ok(true)
+    }
+
+    fn is_long(&self) -> bool {
+        self.block == SHORT && self.encoding.is_some_and(|encoding| encoding.is_long)
+    }
+
+    /// Puts a block to what waits.
+    fn begin(&mut self, block: &[f32], at: u64) {
+        if self.waiting.is_empty() {
+            // After a gap, also one that was slept through, the receiver may set its delay anew.
+            self.starts |= at != self.next;
+        }
+        self.waiting.extend_from_slice(block);
+        self.next = at + block.len() as u64;
+    }
+
+    /// Makes a frame of what waits.
+    fn encode(&mut self, flags: Flags) -> Result<(), Error> {
+        let mut flags = flags.with(self.marks);
+        self.told = self.marks;
+        if std::mem::take(&mut self.starts) {
+            flags = flags.with(Flags::TALKSPURT_START);
+            self.sent.clear(); // what was before the gap is not this many frames back in time
+        }
+        let len = self.waiting.len();
+        self.level = if flags.has(Flags::MUTED) { 127 } else { codec::level(&self.waiting) };
+        let time = MediaTime(((self.next - len as u64) / UNIT) as u32);
+        self.head = Some(Head { seq: self.seq, time, flags, level: self.level });
+        self.seq = self.seq.wrapping_add(1);
+        self.encoder.set_frame(Duration::from_micros(len as u64 * 1_000_000 / u64::from(codec::RATE)))?;
+        let opus = self.encoder.encode(&self.waiting)?;
+        self.opus.clear();
+        self.opus.extend_from_slice(opus);
+        let mut copy = if self.sent.len() > KEPT { self.sent.pop_back() } else { None }.unwrap_or_default();
+        copy.clear();
+        copy.extend_from_slice(opus);
+        // What a packet tells of the time before it is told by the next ones as well.
+        codec::strip(&mut copy)?;
+        self.sent.push_front(copy);
+        self.waiting.clear();
+        Ok(())
     }
 
     /// The packet of the last frame, with copies of so many frames back as fit.
     pub fn packet(&self, backs: &[u8]) -> Option<Vec<u8>> {
         let Head { seq, time, flags, level } = self.head?;
-        let opus = self.sent.front()?;
+        let opus = &self.opus;
         let copy = |back: &u8| self.sent.get(usize::from(*back)).map(|opus| Copy { back: *back, opus });
         let copies = backs.iter().filter_map(copy).collect();
         let bytes = Voice::Frame(Frame { stream: self.stream, seq, time, flags, level, opus, copies }).to_bytes();
@@ -214,6 +299,50 @@ mod tests {
         let mut frame = [0.5; 480];
         packets.push(&mut frame, 960, true, false).expect("a frame");
         assert_eq!(frame, [0.0; 480]);
+    }
+
+    fn long(is_long: bool) -> Encoding {
+        Encoding { bitrate: 34_000, is_long, expected_loss: 10, deep: Duration::ZERO }
+    }
+
+    #[test]
+    fn two_blocks_go_together_as_long_as_the_plan_says_so_and_the_switch_is_live() {
+        let mut packets = packetizer();
+        let mut seen = Vec::new();
+        for n in 0..8 {
+            packets.follow(&long((1..6).contains(&n))).expect("settings");
+            if let Some((seq, time, _)) = push(&mut packets, n, false, false) {
+                let samples = codec::packet_samples(&packets.opus).expect("a packet");
+                seen.push((seq, time, samples));
+            }
+        }
+        assert_eq!(seen, [(0, 0, 480), (1, 4, 960), (2, 12, 960), (3, 20, 960), (4, 28, 480)]);
+    }
+
+    #[test]
+    fn a_block_that_waits_is_sent_alone_when_the_next_one_is_somewhere_else_or_muted_or_the_last() {
+        let mut packets = packetizer();
+        packets.follow(&long(true)).expect("settings");
+        assert_eq!(push(&mut packets, 0, false, false), None);
+        assert_eq!(push(&mut packets, 100, false, false), Some((0, 0, Flags::TALKSPURT_START)));
+        let muted = Flags::MUTED.with(Flags::TALKSPURT_END);
+        assert_eq!(push(&mut packets, 101, true, false), Some((1, 400, muted.with(Flags::TALKSPURT_START))));
+        assert_eq!(push(&mut packets, 102, false, false), None);
+        let end = Flags::STREAM_END.with(Flags::TALKSPURT_END).with(Flags::TALKSPURT_START);
+        assert_eq!(push(&mut packets, 103, false, true), Some((2, 408, end)));
+        assert_eq!(codec::packet_samples(&packets.opus), Some(960));
+    }
+
+    #[test]
+    fn a_copy_has_no_deep_redundancy_for_the_packets_have_it() {
+        let mut packets = packetizer();
+        let deep = Encoding { bitrate: 48_000, is_long: true, expected_loss: 25, deep: Duration::from_millis(500) };
+        packets.follow(&deep).expect("settings");
+        for n in 0..200 {
+            let mut frame: Vec<f32> = (0..480).map(|i| ((n * 480 + i) as f32 / 40.0).sin() * 0.3).collect();
+            packets.push(&mut frame, n * 480, false, false).expect("a frame");
+        }
+        assert!(packets.sent[0].len() + 20 < packets.opus.len(), "{} {}", packets.sent[0].len(), packets.opus.len());
     }
 
     #[test]

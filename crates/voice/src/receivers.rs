@@ -3,16 +3,27 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use jitter::{Redundancy, Remedy};
 use wire::PeerTag;
 use wire::agent::Peers;
 use wire::voice::Report;
 
-/// The bitrate when a path is full: what the copies would need is not there.
-const CONGESTED_BITRATE: u32 = 24_000;
+use crate::{Redundancy, Remedy, Thrift};
+
 /// For so long after a loss the encoder prepares for another. Where nothing is lost, the bits for that are better spent
 /// on the sound: they cost 0.3 of PESQ at 40 kb/s.
 const WARY: Duration = Duration::from_secs(10);
+/// Bits per second that one receiver gets at most, headers of UDP and IP included: 15 kB/s.
+const MOST_EACH: u32 = 120_000;
+/// And all of them together: what a relay takes of one member, with something to spare.
+const MOST_ALL: u32 = 840_000;
+/// What a packet costs beside its sound: 28 bytes of UDP and IP, 29 of the session, 7 of the frame.
+const HEADERS: u32 = 64 * 8;
+/// A bitrate below this sounds better in frames of 20 ms, which halve the headers and are enhanced by the receiver.
+const LEAST_SHORT: u32 = 24_000;
+/// The bitrate is never lower than this.
+const LEAST: u32 = 16_000;
+/// How far back DRED should tell of.
+const DEEP_REACH: Duration = Duration::from_millis(500);
 
 /// What every peer says of our voice, and what follows from it.
 #[derive(Debug, Default)]
@@ -27,8 +38,9 @@ struct Receiver {
 }
 
 impl Receiver {
+    /// What is done for it; nothing that takes bits if its path is too full for that.
     fn remedy(&self) -> Remedy {
-        if self.redundancy.is_congested() { Remedy::None } else { self.redundancy.remedy() }
+        if self.redundancy.thrift() == Thrift::Bare { Remedy::None } else { self.redundancy.remedy() }
     }
 
     fn expected_loss(&self, now: Instant) -> u8 {
@@ -43,10 +55,21 @@ impl Receiver {
 pub struct Plan {
     /// Who gets the frame with which copies.
     pub groups: Vec<(Peers, &'static [u8])>,
-    /// What the encoder should expect to be lost, in percent.
-    pub expected_loss: u8,
-    /// Bits per second, at most.
+    /// How to encode it for all of them.
+    pub encoding: Encoding,
+}
+
+/// What the encoder should do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Encoding {
+    /// Bits per second.
     pub bitrate: u32,
+    /// Whether two frames of 10 ms go together as one of 20 ms.
+    pub is_long: bool,
+    /// What to expect to be lost, in percent.
+    pub expected_loss: u8,
+    /// How far back each packet should tell of (DRED).
+    pub deep: Duration,
 }
 
 impl Receivers {
@@ -75,7 +98,7 @@ impl Receivers {
         for (peer, receiver) in &self.peers {
             groups.entry(receiver.remedy()).or_default().push(*peer);
         }
-        let is_congested = self.peers.values().any(|receiver| receiver.redundancy.is_congested());
+        let strongest = groups.keys().next_back().copied().unwrap_or_default();
         let alike = groups.len() < 2;
         let groups: Vec<_> = groups
             .into_iter()
@@ -84,8 +107,27 @@ impl Receivers {
         Plan {
             // Whoever is there without our knowing it is meant as well.
             groups: if groups.is_empty() { vec![(Peers::All, Remedy::None.copies())] } else { groups },
-            expected_loss: self.peers.values().map(|receiver| receiver.expected_loss(now)).max().unwrap_or(0),
-            bitrate: if is_congested { bitrate.min(CONGESTED_BITRATE) } else { bitrate },
+            encoding: self.encoding(bitrate, strongest, now),
+        }
+    }
+
+    fn encoding(&self, bitrate: u32, strongest: Remedy, now: Instant) -> Encoding {
+        let thrift = self.peers.values().map(|receiver| receiver.redundancy.thrift()).max().unwrap_or_default();
+        let each = MOST_EACH.min(MOST_ALL / u32::try_from(self.peers.len()).unwrap_or(u32::MAX).max(1));
+        let times = 1 + strongest.copies().len() as u32;
+        let room = |packets_per_s: u32| each.saturating_sub(HEADERS * packets_per_s) / times;
+        let is_long = strongest.is_long() || thrift > Thrift::None || room(100) < LEAST_SHORT;
+        let room = room(if is_long { 50 } else { 100 }).max(LEAST).min(thrift.bitrate());
+        // DRED is no part of the copies, so there is room for what it needs.
+        let is_deep =
+            strongest == Remedy::Deep && thrift == Thrift::None && each == MOST_EACH && bitrate >= LEAST_SHORT;
+        let (deep_bitrate, deep_loss) = codec::Settings::DEEP;
+        let expected_loss = self.peers.values().map(|receiver| receiver.expected_loss(now)).max().unwrap_or(0);
+        Encoding {
+            bitrate: if is_deep { deep_bitrate.max(room) } else { room.min(bitrate) },
+            is_long,
+            expected_loss: if is_deep { expected_loss.max(deep_loss) } else { expected_loss },
+            deep: if is_deep { DEEP_REACH } else { Duration::ZERO },
         }
     }
 }
@@ -107,25 +149,21 @@ mod tests {
         assert_eq!(receivers.plan(BITRATE, now).groups, [(Peers::All, Remedy::None.copies())]);
         receivers.join(PeerTag(1));
         receivers.join(PeerTag(2));
-        let plan = Plan { groups: vec![(Peers::All, &[])], expected_loss: 0, bitrate: BITRATE };
-        assert_eq!(receivers.plan(BITRATE, now), plan);
+        let encoding = Encoding { bitrate: BITRATE, is_long: false, expected_loss: 0, deep: Duration::ZERO };
+        assert_eq!(receivers.plan(BITRATE, now), Plan { groups: vec![(Peers::All, &[])], encoding });
     }
 
     #[test]
     fn who_loses_packets_gets_copies_and_nobody_else() {
         let (mut receivers, mut now) = (Receivers::default(), start());
         receivers.join(PeerTag(1));
-        let lossy = Report { loss_permille: 120, burst_tenths: 15, ..Report::default() };
-        for n in 0..50 {
-            receivers.handle_report(PeerTag(2), &Report { highest: n * 20, ..lossy }, now);
-            now += Duration::from_millis(200);
-        }
+        report(&mut receivers, &mut now, 30, 10, 10);
 
         let plan = receivers.plan(BITRATE, now);
 
         assert_eq!(plan.groups.len(), 2, "{plan:?}");
         assert_eq!(plan.groups[0], (Peers::Some(vec![PeerTag(1)]), Remedy::None.copies()));
-        assert!(!plan.groups[1].1.is_empty() && plan.expected_loss == 0, "{plan:?}");
+        assert!(!plan.groups[1].1.is_empty() && plan.encoding.expected_loss == 0, "{plan:?}");
         receivers.leave(PeerTag(2));
         assert_eq!(receivers.plan(BITRATE, now).groups, [(Peers::All, Remedy::None.copies())]);
     }
@@ -134,7 +172,73 @@ mod tests {
     fn the_encoder_prepares_for_loss_only_where_there_was_some() {
         let (mut receivers, now) = (Receivers::default(), start());
         receivers.handle_report(PeerTag(1), &Report { loss_permille: 5, ..Report::default() }, now);
-        assert_eq!(receivers.plan(BITRATE, now).expected_loss, 5);
-        assert_eq!(receivers.plan(BITRATE, now + WARY).expected_loss, 0);
+        assert_eq!(receivers.plan(BITRATE, now).encoding.expected_loss, 5);
+        assert_eq!(receivers.plan(BITRATE, now + WARY).encoding.expected_loss, 0);
+    }
+
+    #[test]
+    fn whatever_is_lost_a_receiver_gets_no_more_than_15_kb_a_second() {
+        let table = [(0, 0), (30, 10), (30, 20), (100, 11), (100, 30), (200, 12), (300, 14)];
+        for (loss, burst) in table {
+            let (mut receivers, mut now) = (Receivers::default(), start());
+            report(&mut receivers, &mut now, loss, burst, 10);
+            let Plan { groups, encoding } = receivers.plan(510_000, now);
+            let packets = if encoding.is_long { 50 } else { 100 };
+            let bits = encoding.bitrate * (1 + groups[0].1.len() as u32) + packets * HEADERS;
+            assert!(bits <= 120_000, "{loss} permille in gaps of {burst} tenths: {bits} b/s by {encoding:?}");
+        }
+    }
+
+    #[test]
+    fn many_losses_take_long_frames_and_outages_take_deep_redundancy_with_what_that_needs() {
+        let (mut receivers, mut now) = (Receivers::default(), start());
+        report(&mut receivers, &mut now, 200, 12, 10);
+        let encoding = receivers.plan(BITRATE, now).encoding;
+        assert!(encoding.is_long && encoding.expected_loss == 10 && encoding.deep.is_zero(), "{encoding:?}");
+
+        report(&mut receivers, &mut now, 100, 100, 10);
+        let encoding = receivers.plan(BITRATE, now).encoding;
+        let (bitrate, loss) = codec::Settings::DEEP;
+        assert!(encoding.bitrate >= bitrate && encoding.expected_loss >= loss, "{encoding:?}");
+        assert!(encoding.is_long && encoding.deep == DEEP_REACH, "{encoding:?}");
+    }
+
+    #[test]
+    fn a_full_path_gets_longer_frames_then_fewer_bits_and_loses_its_copies_last() {
+        let (mut receivers, mut now) = (Receivers::default(), start());
+        report(&mut receivers, &mut now, 30, 10, 10);
+        let mut seen = Vec::new();
+        for _ in 0..100 {
+            receivers.handle_report(PeerTag(2), &lossy(60, 10, 200), now);
+            now += Duration::from_millis(200);
+            let Plan { groups, encoding } = receivers.plan(BITRATE, now);
+            seen.push((encoding.is_long, encoding.bitrate, !groups[0].1.is_empty()));
+        }
+        seen.dedup();
+        assert_eq!(seen, [(false, 34_400, true), (true, 24_000, true), (true, 16_000, true), (true, 16_000, false)]);
+    }
+
+    #[test]
+    fn many_receivers_get_longer_frames_and_fewer_bits() {
+        let now = start();
+        for (count, is_long, bitrate) in [(1, false, 40_000), (7, false, 40_000), (20, true, 16_400), (60, true, LEAST)]
+        {
+            let mut receivers = Receivers::default();
+            (0..count).for_each(|n| receivers.join(PeerTag(n)));
+            let encoding = receivers.plan(BITRATE, now).encoding;
+            assert_eq!((encoding.is_long, encoding.bitrate), (is_long, bitrate), "{count} receivers");
+        }
+    }
+
+    fn lossy(loss_permille: u16, burst_tenths: u16, jitter_ms: u16) -> Report {
+        Report { loss_permille, burst_tenths, jitter_ms, ..Report::default() }
+    }
+
+    /// For 20 s, the second peer reports the same.
+    fn report(receivers: &mut Receivers, now: &mut Instant, loss: u16, burst: u16, jitter_ms: u16) {
+        for _ in 0..100 {
+            receivers.handle_report(PeerTag(2), &lossy(loss, burst, jitter_ms), *now);
+            *now += Duration::from_millis(200);
+        }
     }
 }

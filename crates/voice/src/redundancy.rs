@@ -6,36 +6,45 @@ use wire::voice::Report;
 const WORSE_FOR: Duration = Duration::from_secs(1);
 /// ... and given up when a weaker one would have done for this long.
 const BETTER_FOR: Duration = Duration::from_secs(10);
+/// A path that stays full gets less again after this long.
+const STILL_FULL: Duration = Duration::from_secs(2);
 /// Reports are averaged over about this many: 2 s.
 const REPORTS: f32 = 10.0;
 /// Delay variation this far above its lowest is a queue that fills.
 const QUEUE_MS: f32 = 60.0;
 /// Less loss than this, in percent, is not heard.
 const UNHEARD: f32 = 0.3;
-/// From this loss on, one copy is too often lost as well.
-const HEAVY: f32 = 7.0;
+/// From this loss on, one copy is too often lost as well ...
+const MANY: f32 = 4.0;
+/// ... and from this one on, two are.
+const MOST: f32 = 14.0;
+/// Nothing but what tells of a long time helps.
+const EXTREME: f32 = 40.0;
 /// From this mean length on, gaps are no coincidence.
 const BURSTS: f32 = 1.6;
+/// Longer ones are outages, which no copy bridges.
+const OUTAGES: f32 = 4.0;
 
 /// What a sender does for one receiver against loss.
 ///
-/// A copy has to come from beyond the gap that it fills, and the receiver waits that long for it, so scattered loss
-/// wants near copies and bursts want far ones. The encoder's own remedy (LBRR) is coarser and takes bits from every
-/// frame for every receiver: with 10 ms frames of 40 kb/s it costs 0.3 of PESQ where nothing is lost, and wherever
-/// copies are sent the sound is worse with it than without, whatever the loss (2 to 20 %, gaps of 1 to 5 frames).
+/// A copy has to come from beyond the gap that it fills, and the receiver waits that long for it. The encoder's own
+/// remedies, LBRR and DRED, take bits from every frame for every receiver; they pay only where many packets are lost,
+/// and only in frames of 20 ms, which leave the bits for them (`scripts/bench sound` has the figures).
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Remedy {
     /// No copies.
     #[default]
     None,
-    /// A copy of the frame before, against single losses.
+    /// A copy of a frame shortly before, against single losses.
     Light,
-    /// Copies of the two frames before, against many losses.
-    Dense,
     /// A copy of a frame further back, against gaps.
     Wide,
-    /// Copies of two frames further back, against many gaps.
-    Full,
+    /// Two copies, against many losses.
+    Dense,
+    /// Two copies and LBRR.
+    Heavy,
+    /// A copy, LBRR, and DRED, against outages: after one, the missing words are told of.
+    Deep,
 }
 
 impl Remedy {
@@ -43,10 +52,9 @@ impl Remedy {
     pub fn copies(self) -> &'static [u8] {
         match self {
             Self::None => &[],
-            Self::Light => &[1],
-            Self::Dense => &[1, 2],
-            Self::Wide => &[4],
-            Self::Full => &[3, 6],
+            Self::Light => &[2],
+            Self::Wide | Self::Deep => &[4],
+            Self::Dense | Self::Heavy => &[2, 4],
         }
     }
 
@@ -54,17 +62,66 @@ impl Remedy {
     pub fn expected_loss(self) -> u8 {
         match self {
             Self::None => 5,
-            Self::Light | Self::Dense | Self::Wide | Self::Full => 0,
+            Self::Light | Self::Wide | Self::Dense => 0,
+            Self::Heavy => 10,
+            Self::Deep => 25,
         }
     }
 
+    /// Whether it takes frames of 20 ms.
+    pub fn is_long(self) -> bool {
+        self >= Self::Dense
+    }
+
     fn against(loss_percent: f32, burst: f32) -> Self {
-        match (loss_percent >= HEAVY, burst >= BURSTS) {
-            _ if loss_percent < UNHEARD => Self::None,
-            (false, false) => Self::Light,
-            (true, false) => Self::Dense,
-            (false, true) => Self::Wide,
-            (true, true) => Self::Full,
+        match () {
+            () if loss_percent < UNHEARD => Self::None,
+            () if loss_percent >= EXTREME || burst >= OUTAGES => Self::Deep,
+            () if loss_percent >= MOST => Self::Heavy,
+            () if loss_percent >= MANY => Self::Dense,
+            () if burst >= BURSTS => Self::Wide,
+            () => Self::Light,
+        }
+    }
+}
+
+/// How much less a path gets that is full: loss comes with rising delay. Sending more against that loss would make more.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Thrift {
+    /// It is not full.
+    #[default]
+    None,
+    /// Frames of 20 ms, fewer bits: half of the packets.
+    Less,
+    /// Still fewer bits.
+    Least,
+    /// And no copies.
+    Bare,
+}
+
+impl Thrift {
+    /// Bits per second that the encoder gets at most.
+    pub fn bitrate(self) -> u32 {
+        match self {
+            Self::None => u32::MAX,
+            Self::Less => 24_000,
+            Self::Least | Self::Bare => 16_000,
+        }
+    }
+
+    fn more(self) -> Self {
+        match self {
+            Self::None => Self::Less,
+            Self::Less => Self::Least,
+            Self::Least | Self::Bare => Self::Bare,
+        }
+    }
+
+    fn fewer(self) -> Self {
+        match self {
+            Self::None | Self::Less => Self::None,
+            Self::Least => Self::Less,
+            Self::Bare => Self::Least,
         }
     }
 }
@@ -75,6 +132,7 @@ impl Remedy {
 #[derive(Clone, Debug, Default)]
 pub struct Redundancy {
     remedy: Remedy,
+    thrift: Thrift,
     loss: f32,
     burst: Option<f32>,
     jitter: f32,
@@ -82,6 +140,8 @@ pub struct Redundancy {
     /// Since when a stronger or a weaker remedy has been the right one.
     stronger_since: Option<Instant>,
     weaker_since: Option<Instant>,
+    /// When the thrift last changed, or the path was last full.
+    thrift_at: Option<Instant>,
 }
 
 impl Redundancy {
@@ -90,9 +150,10 @@ impl Redundancy {
         Self::default()
     }
 
-    /// Takes a report that the receiver sent.
+    /// Takes a report that came at `now`.
     pub fn handle_report(&mut self, report: &Report, now: Instant) {
         self.average(report);
+        self.follow_queue(now);
         let right = Remedy::against(self.loss, self.burst.unwrap_or(1.0));
         if right > self.remedy {
             self.weaker_since = None;
@@ -116,9 +177,30 @@ impl Redundancy {
         self.remedy
     }
 
+    /// How much less to send because its path is full.
+    pub fn thrift(&self) -> Thrift {
+        self.thrift
+    }
+
     /// Whether loss comes with rising delay: the path is full, so send less before sending copies.
     pub fn is_congested(&self) -> bool {
         self.loss >= UNHEARD && self.calm_jitter.is_some_and(|calm| self.jitter > calm + QUEUE_MS)
+    }
+
+    fn follow_queue(&mut self, now: Instant) {
+        let since = self.thrift_at.map(|at| now.saturating_duration_since(at));
+        let next = if self.is_congested() {
+            if since.is_some_and(|since| since < STILL_FULL) {
+                return;
+            }
+            self.thrift.more()
+        } else if since.is_some_and(|since| since >= BETTER_FOR) {
+            self.thrift.fewer()
+        } else {
+            return;
+        };
+        self.thrift = next;
+        self.thrift_at = (next > Thrift::None).then_some(now);
     }
 
     fn average(&mut self, report: &Report) {
@@ -168,8 +250,10 @@ mod tests {
             (30, 10, Remedy::Light),
             (30, 30, Remedy::Wide),
             (100, 11, Remedy::Dense),
-            (300, 14, Remedy::Dense),
-            (100, 60, Remedy::Full),
+            (100, 30, Remedy::Dense),
+            (300, 14, Remedy::Heavy),
+            (500, 20, Remedy::Deep),
+            (10, 60, Remedy::Deep),
         ];
         for (loss, burst, remedy) in table {
             assert_eq!(Receiver::new().after(20, loss, burst, 10), remedy, "{loss} permille in gaps of {burst} tenths");
@@ -196,11 +280,33 @@ mod tests {
     }
 
     #[test]
-    fn a_full_path_gets_no_copies() {
+    fn a_full_path_gets_no_more_copies() {
         let mut receiver = Receiver::new();
         receiver.after(10, 0, 0, 10);
 
         assert_eq!(receiver.after(10, 100, 10, 150), Remedy::None);
         assert!(receiver.policy.is_congested());
+    }
+
+    #[test]
+    fn a_full_path_gets_less_and_less_and_more_again_when_it_is_not_full() {
+        let mut receiver = Receiver::new();
+        receiver.after(10, 0, 0, 10);
+        receiver.after(10, 100, 11, 10);
+        assert_eq!((receiver.policy.thrift(), receiver.policy.remedy()), (Thrift::None, Remedy::Dense));
+
+        let mut seen = vec![Thrift::None];
+        for _ in 0..60 {
+            receiver.after(1, 100, 11, 150);
+            seen.push(receiver.policy.thrift());
+        }
+        for _ in 0..60 {
+            receiver.after(1, 0, 0, 10);
+            seen.push(receiver.policy.thrift());
+        }
+
+        seen.dedup();
+        let (up, down) = ([Thrift::Less, Thrift::Least, Thrift::Bare], [Thrift::Least, Thrift::Less, Thrift::None]);
+        assert_eq!(seen, [&[Thrift::None][..], &up, &down].concat());
     }
 }
