@@ -86,11 +86,7 @@ impl Talk {
     ) -> Result<Receiver<Option<Captured>>> {
         let (done, result) = mpsc::channel();
         let (talk, exit_at_end) = (self.clone(), args.exit_at_end);
-        let mut sender = Sender {
-            talk: self.clone(),
-            least_loss: args.source.expected_loss,
-            ended: false,
-        };
+        let mut sender = Sender { talk: self.clone(), least_loss: args.source.expected_loss, ended: false };
         start("capture", move || {
             let captured = capture::run(&mut source, &mut packets, &talk.desk.switches, &talk.stop, |packets| {
                 sender.send(packets)

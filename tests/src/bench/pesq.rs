@@ -1,4 +1,5 @@
-//! PESQ-WB (ITU-T P.862.2) by the reference implementation, as PyPI has it: `scripts/setup bench` installs that.
+//! PESQ-WB (ITU-T P.862.2) by the reference implementation, and PLCMOS, which was made for what is played in place of lost
+//! sound; as PyPI has them: `scripts/setup bench` installs both.
 
 use std::{
     io::Write,
@@ -22,30 +23,61 @@ for reference, degraded in sounds:
     print(pesq(16000, reference, degraded, "wb"))
 "#;
 
+/// The same by PLCMOS, which looks at what was heard alone. Its raters are drawn by chance, so that is made repeatable.
+const PLCMOS: &str = r#"
+import sys
+import numpy
+from speechmos import plcmos
+sounds = numpy.frombuffer(sys.stdin.buffer.read(), dtype="<f4").reshape(int(sys.argv[1]), 2, -1)
+for _, degraded in sounds:
+    numpy.random.seed(1)
+    print(plcmos.run(numpy.clip(degraded, -1, 1), sr=16000)["plcmos"])
+"#;
+
 /// A Python that has it.
 #[derive(Debug)]
-pub(super) struct Pesq(PathBuf);
+pub(super) struct Pesq {
+    python: PathBuf,
+    /// Whether it has PLCMOS as well.
+    has_plcmos: bool,
+}
 
 impl Pesq {
     /// Looks for it, first where `scripts/setup bench` puts it.
     pub(super) fn find() -> Option<Self> {
         let target = std::env::current_exe().ok()?.ancestors().nth(2)?.to_owned();
-        let works = |python: &PathBuf| {
+        let has = |python: &PathBuf, modules: &str| {
             let mut import = Command::new(python);
-            import.args(["-c", "import numpy, pesq"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            import
+                .args(["-c", &format!("import {modules}")])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
             import.status().is_ok_and(|status| status.success())
         };
-        [target.join("bench-python/bin/python"), "python3".into()].into_iter().find(works).map(Self)
+        let pythons = [target.join("bench-python/bin/python"), "python3".into()];
+        let python = pythons.into_iter().find(|python| has(python, "numpy, pesq"))?;
+        let has_plcmos = has(&python, "speechmos.plcmos");
+        Some(Self { python, has_plcmos })
     }
 
     /// The score of each pair of what was said and what was heard of it; pairs are equally long.
     pub(super) fn scores(&self, pairs: &[(Sound, Sound)]) -> Result<Vec<f64>> {
+        self.run(SCRIPT, pairs)
+    }
+
+    /// The score of what was heard of each pair by PLCMOS, if that is there.
+    pub(super) fn plcmos(&self, pairs: &[(Sound, Sound)]) -> Result<Option<Vec<f64>>> {
+        self.has_plcmos.then(|| self.run(PLCMOS, pairs)).transpose()
+    }
+
+    fn run(&self, script: &str, pairs: &[(Sound, Sound)]) -> Result<Vec<f64>> {
         let mut bytes = Vec::new();
         for sound in pairs.iter().flat_map(|(said, heard)| [said, heard]) {
             bytes.extend(narrowed(sound).flat_map(f32::to_le_bytes));
         }
-        let mut command = Command::new(&self.0);
-        command.args(["-c", SCRIPT, &pairs.len().to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut command = Command::new(&self.python);
+        command.args(["-c", script, &pairs.len().to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("run Python")?;
         child.stdin.take().context("a pipe")?.write_all(&bytes).context("hand sounds to PESQ")?;
         let output = child.wait_with_output().context("run PESQ")?;

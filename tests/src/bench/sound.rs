@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::{
     Options, edges,
     figures::{largest, mean, median},
-    long, mixing,
+    long, loss, mixing,
     pesq::Pesq,
     row::{Bound, Rows},
     stage::{ONE_WAY_MS, Stage},
@@ -47,6 +47,7 @@ const LOOK_AHEAD_MS: f64 = 6.5;
 
 /// Runs the bench.
 pub(super) fn run(options: &Options, rows: &mut Rows<'_>) -> Result<()> {
+    loss::run(rows).context("a call in virtual time")?;
     let stage = Stage::apart("sound-", &["A", "B", "C"], "")?;
     let pesq = Pesq::find();
     if pesq.is_none() {
@@ -225,7 +226,7 @@ fn heard(finished: &Finished) -> Result<Vec<Heard>> {
     Ok(all)
 }
 
-fn excerpts(said: &Sound, heard: &Sound) -> Vec<(Sound, Sound)> {
+pub(super) fn excerpts(said: &Sound, heard: &Sound) -> Vec<(Sound, Sound)> {
     let len = said.samples_of(EXCERPT * 1000);
     let cut = |samples: &[f32]| Sound { samples: samples.to_vec(), ..said.clone() };
     let pairs = said.samples.chunks_exact(len).zip(heard.samples.chunks_exact(len));
