@@ -59,6 +59,7 @@
 
 mod activity;
 mod arrivals;
+mod burst;
 mod decode;
 mod delays;
 mod drift;

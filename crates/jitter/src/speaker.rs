@@ -5,6 +5,7 @@ use wire::voice::{Flags, Frame, Report};
 use crate::{
     Decode, SAMPLE_RATE, Stats,
     arrivals::{Arrivals, Place},
+    burst::{Burst, Delay},
     delays::{BINS, DEEP_REPAIR, Delays, REPAIR},
     drift::Drift,
     moment::Moment,
@@ -73,6 +74,7 @@ pub struct Speaker<D> {
     is_ending: bool,
     arrivals: Arrivals,
     delays: Delays,
+    burst: Burst,
     drift: Drift,
     pace: Pace,
     playout: Playout<D>,
@@ -98,6 +100,7 @@ impl<D: Decode> Speaker<D> {
             is_ending: false,
             arrivals: Arrivals::default(),
             delays,
+            burst: Burst::default(),
             drift: Drift::new(),
             pace: Pace::new(),
             playout: Playout::new(decoder),
@@ -132,8 +135,13 @@ impl<D: Decode> Speaker<D> {
         self.is_ending |= frame.flags.has(Flags::STREAM_END);
         let delay = now - time - self.lag(now);
         let could_repair = !frame.copies.is_empty() || shape.has_previous || shape.has_deep;
-        self.delays.note(delay, shape.samples, now, could_repair);
-        self.drift.note_arrival(now - time, now);
+        let starts = frame.flags.has(Flags::TALKSPURT_START) && self.delays.floor().is_some();
+        for Delay { delay, samples, arrived } in
+            self.burst.note(Delay { delay, samples: shape.samples, arrived: now }, starts)
+        {
+            self.delays.note(delay, samples, arrived, could_repair);
+            self.drift.note_arrival(delay + self.lag as i64, arrived);
+        }
         self.playout.put(Head { seq, time, flags: frame.flags, shape, is_copy: false }, frame.opus);
         self.take_copies(frame, seq, time, delay);
         // Where copies are sent it is them that are worth waiting for.
@@ -238,6 +246,7 @@ impl<D: Decode> Speaker<D> {
     fn restart(&mut self) {
         self.arrivals.restart();
         self.delays.restart();
+        self.burst = Burst::default();
         self.drift = Drift::new();
         self.playout.restart();
         self.is_ending = false;

@@ -95,6 +95,24 @@ fn no_onset_is_clipped_and_none_waits_long() {
 }
 
 #[test]
+fn an_onset_that_was_held_back_is_heard_whole_and_is_no_jitter() {
+    // What began a talkspurt comes at once when it was clear that it is one: 60 ms late.
+    let burst = |sent_ms: f64| Some(10.0 * (6.0 - ((sent_ms / 10.0).round() - 1.0) % 150.0).max(0.0));
+    let mut call = Call::on(burst);
+    call.talk = talkspurts;
+    let (mut was_silent, mut onsets) = (true, 0);
+    let stats = call.run(60.0, |heard| {
+        if was_silent && !heard.pulled.silent {
+            assert_eq!(heard.sound[0] % (150.0 * 480.0), 0.0, "the first sample is heard, and whole");
+            onsets += 1;
+        }
+        was_silent = heard.pulled.silent;
+    });
+    assert_eq!((onsets, stats.concealed, stats.late), (40, 0, 0));
+    assert!(stats.target.as_millis() <= 1, "the path has no jitter: {:?}", stats.target);
+}
+
+#[test]
 fn a_clock_that_runs_300_ppm_off_costs_nothing() {
     for ppm in [300.0, -300.0] {
         let mut call = Call::on(wired(1));
