@@ -12,8 +12,8 @@ use crate::Encoding;
 const UNIT: u64 = 120;
 /// How many frames back a copy may be.
 const KEPT: usize = 8;
-/// While muted one packet goes out per so many samples: it says that somebody is still there.
-const MUTED_GAP: u64 = 400 * 48;
+/// While muted, or behind a closed gate, one packet goes out per so many samples: it says that somebody is still there.
+const SILENT_GAP: u64 = 400 * 48;
 
 /// Blocks of this length can go alone or two together: 10 ms.
 const SHORT: usize = 480;
@@ -33,11 +33,13 @@ pub struct Packetizer {
     /// Whether the next packet begins a talkspurt.
     starts: bool,
     muted: bool,
+    closed: bool,
+    silent: bool,
     /// What every packet tells besides, and what the last one told.
     marks: Flags,
     told: Flags,
-    /// Where the last packet of a muted time was.
-    muted_at: u64,
+    /// Where the last packet of a silent time was.
+    silent_at: u64,
     next: u64,
     level: u8,
     /// The packet of the last frame.
@@ -68,9 +70,11 @@ impl Packetizer {
             seq: 0,
             starts: true,
             muted: false,
+            closed: false,
+            silent: false,
             marks: Flags::default(),
             told: Flags::default(),
-            muted_at: 0,
+            silent_at: 0,
             next: 0,
             level: 127,
             opus: Vec::new(),
@@ -117,27 +121,45 @@ impl Packetizer {
         self.marks = marks;
     }
 
+    /// From the next block on a gate is closed, or not: a closed one lets through no more than a muted microphone, but does
+    /// not say that it is muted.
+    pub fn close(&mut self, is_closed: bool) {
+        self.closed = is_closed;
+    }
+
+    /// Whether a keep-alive would go with a silent block whose first sample is number `at`.
+    pub fn is_keepalive_due(&self, at: u64) -> bool {
+        self.silent && at >= self.silent_at + SILENT_GAP
+    }
+
+    /// The number of the first sample that was not sent yet.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Takes the block whose first sample is number `at`; whether there is something to send.
     ///
     /// # Errors
     /// What the encoder says of it.
     pub fn push(&mut self, frame: &mut [f32], at: u64, muted: bool, last: bool) -> Result<bool, Error> {
-        let switched = std::mem::replace(&mut self.muted, muted) != muted;
-        match (muted, switched) {
-            (true, true) => fade(frame, |part| 1.0 - part),
-            (true, false) => frame.fill(0.0),
+        let is_news = std::mem::replace(&mut self.muted, muted) != muted;
+        let silent = muted || self.closed;
+        let switched = std::mem::replace(&mut self.silent, silent) != silent;
+        match (silent, switched) {
+            (true, true) if self.head.is_some() => fade(frame, |part| 1.0 - part),
+            (true, _) => frame.fill(0.0),
             (false, true) => fade(frame, |part| part),
             (false, false) => {}
         }
-        let has_news = switched || self.marks != self.told;
-        if muted && !has_news && !last && at < self.muted_at + MUTED_GAP {
+        let has_news = switched || is_news || self.marks != self.told;
+        if silent && !has_news && !last && at < self.silent_at + SILENT_GAP {
             self.level = 127;
             return Ok(false);
         }
         let goes_on = at == self.next;
         if !goes_on && !self.waiting.is_empty() {
             // The block that waits for this one is a frame of its own, unless nothing may come after this one.
-            if !muted && !last {
+            if !silent && !last {
                 self.encode(Flags::default())?;
                 self.begin(frame, at);
                 return Ok(true);
@@ -146,19 +168,22 @@ impl Packetizer {
         }
         self.begin(frame, at);
         let is_whole = self.waiting.len() > self.block || !self.is_long();
-        if !is_whole && !muted && !last {
+        if !is_whole && !silent && !last {
             return Ok(false);
         }
         let mut flags = Flags::default();
+        if silent {
+            flags = flags.with(Flags::TALKSPURT_END);
+            self.silent_at = at;
+        }
         if muted {
-            flags = flags.with(Flags::MUTED).with(Flags::TALKSPURT_END);
-            self.muted_at = at;
+            flags = flags.with(Flags::MUTED);
         }
         if last {
             flags = flags.with(Flags::STREAM_END).with(Flags::TALKSPURT_END);
         }
         self.encode(flags)?;
-        self.starts = muted;
+        self.starts = silent;
         Ok(true)
     }
 
@@ -185,7 +210,7 @@ impl Packetizer {
             self.sent.clear(); // what was before the gap is not this many frames back in time
         }
         let len = self.waiting.len();
-        self.level = if flags.has(Flags::MUTED) { 127 } else { codec::level(&self.waiting) };
+        self.level = if self.silent { 127 } else { codec::level(&self.waiting) };
         let time = MediaTime(((self.next - len as u64) / UNIT) as u32);
         self.head = Some(Head { seq: self.seq, time, flags, level: self.level });
         self.seq = self.seq.wrapping_add(1);
@@ -343,6 +368,27 @@ mod tests {
             packets.push(&mut frame, n * 480, false, false).expect("a frame");
         }
         assert!(packets.sent[0].len() + 20 < packets.opus.len(), "{} {}", packets.sent[0].len(), packets.opus.len());
+    }
+
+    #[test]
+    fn a_closed_gate_is_silent_without_being_muted_and_mute_is_told_behind_it() {
+        let mut packets = packetizer();
+        let (end, both) = (Flags::TALKSPURT_END, Flags::TALKSPURT_START.with(Flags::TALKSPURT_END));
+        packets.close(true);
+        let mut frame = [0.5; 480];
+        assert!(packets.push(&mut frame, 0, false, false).expect("a frame"));
+        assert_eq!((frame, packets.level()), ([0.0; 480], 127), "nothing of what was heard before the gate opened");
+        assert_eq!(push(&mut packets, 1, false, false), None);
+        assert_eq!(push(&mut packets, 2, true, false), Some((1, 8, both.with(Flags::MUTED))));
+        assert_eq!(push(&mut packets, 3, true, false), None);
+        assert_eq!(push(&mut packets, 4, false, false), Some((2, 16, both)));
+        packets.close(false);
+        assert_eq!(push(&mut packets, 5, false, false), Some((3, 20, Flags::TALKSPURT_START)));
+        packets.close(true);
+        assert_eq!(push(&mut packets, 6, false, false), Some((4, 24, end)));
+        assert!((7..46).all(|n| push(&mut packets, n, false, false).is_none()));
+        assert!(packets.is_keepalive_due(46 * 480) && packets.next() == 7 * 480);
+        assert_eq!(push(&mut packets, 46, false, false), Some((5, 184, both)));
     }
 
     #[test]
