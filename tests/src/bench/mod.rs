@@ -13,6 +13,7 @@ mod member;
 mod mixing;
 mod paths;
 mod pesq;
+mod processing;
 mod program;
 mod recorded;
 mod relay;

@@ -9,6 +9,7 @@ use super::{
     figures::{largest, mean, median},
     long, loss, mixing,
     pesq::Pesq,
+    processing,
     row::{Bound, Rows},
     stage::{ONE_WAY_MS, Stage},
     talk::{Finished, Talk},
@@ -60,6 +61,7 @@ pub(super) fn run(options: &Options, rows: &mut Rows<'_>) -> Result<()> {
     }
     bench.cost(rows).context("a call of three")?;
     mixing::run(&bench.speeches, rows).context("many speakers")?;
+    processing::run(&bench.speeches[0], &bench.speeches[1], rows).context("treat a voice")?;
     drop(bench);
     if options.long {
         long::run(options, rows).context("a long call")?;
