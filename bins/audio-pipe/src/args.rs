@@ -8,6 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::file::{Encoding, Layout};
 
+mod voice;
+
+pub(crate) use voice::VoiceArgs;
+
 /// Microphone to Opus frames, Opus frames to loudspeaker; each stage also alone, on files and pipes.
 #[derive(Debug, Parser)]
 #[command(name = "audio-pipe", version, after_help = EXAMPLES)]
@@ -113,6 +117,8 @@ pub(crate) struct SourceArgs {
     /// Spend bits on making up for so many lost packets, in percent; a talk does by itself when some get lost
     #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) expected_loss: u8,
+    #[command(flatten)]
+    pub(crate) voice: VoiceArgs,
     /// Let the first sample, and the files of what is heard, be at this time
     #[arg(long, value_name = "UNIX_SECONDS", value_parser = unix_seconds)]
     pub(crate) start_at: Option<f64>,

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use codec::{Encoder, Settings};
 use edge::{Exit, WithExit};
 use voice::Packetizer;
@@ -14,9 +14,11 @@ use crate::args::{CaptureArgs, SourceArgs};
 use crate::control::Switches;
 use crate::device::Microphone;
 use crate::file::{self, Mono};
+use crate::own_voice::OwnVoice;
 use crate::stats::{Captured, Stats};
 use crate::stop::Stop;
 use crate::timeline::{Timeline, unix_ns};
+use crate::voice_settings::VoiceSettings;
 
 /// Where sound comes from.
 pub(crate) enum Source {
@@ -44,6 +46,14 @@ impl Source {
                 Self::Device { microphone, start: Timeline::at(args.start_at) }
             }
         })
+    }
+
+    /// The name of the microphone, if it is one.
+    pub(crate) fn device(&self) -> Option<&str> {
+        match self {
+            Self::File { .. } => None,
+            Self::Device { microphone, .. } => Some(microphone.device()),
+        }
     }
 
     /// Waits until the last sample of the next frame is heard.
@@ -93,6 +103,7 @@ pub(crate) fn packetizer(args: &SourceArgs) -> Result<Packetizer> {
 pub(crate) fn run(
     source: &mut Source,
     packets: &mut Packetizer,
+    voice: &mut OwnVoice,
     switches: &Switches,
     stop: &Stop,
     mut send: impl FnMut(&mut Packetizer) -> Result<()>,
@@ -104,8 +115,8 @@ pub(crate) fn run(
     loop {
         let took = source.next(&mut frame, stop)?;
         if took.samples < len {
-            // The decoder gives back the end of the sound only when it is fed what comes after it.
-            end = end.or(Some(took.at + (took.samples + lookahead) as u64));
+            // What delays the sound gives back its end only when it is fed what comes after it.
+            end = end.or(Some(took.at + (took.samples + lookahead + voice.delay()) as u64));
         }
         let last = stop.is_asked() || end.is_some_and(|end| took.at + len as u64 >= end);
         if captured.frames == 0 {
@@ -114,10 +125,7 @@ pub(crate) fn run(
         }
         captured.frames += 1;
         packets.mark(switches.marks());
-        if packets.push(&mut frame, took.at, switches.is_muted(), last)? {
-            captured.packets += 1;
-            send(packets)?;
-        }
+        captured.packets += voice.pass(&mut frame, took.at, switches.is_muted(), last, packets, &mut send)?;
         if last {
             return Ok(captured);
         }
@@ -128,11 +136,19 @@ pub(crate) fn run(
 pub(crate) fn capture(args: &CaptureArgs) -> Result<()> {
     let switches = Arc::new(Switches::default());
     let stop = Stop::on_signals(Arc::clone(&switches))?;
-    let mut source = Source::open(&args.source)?;
+    let settings = args.source.voice.settings()?;
+    if settings.echo {
+        let no_echo =
+            "capture does not know what is played, so it can't take it out: --echo and --mode speaker are for talk";
+        return Err(anyhow!(no_echo)).exit(Exit::Usage);
+    }
     let mut packets = packetizer(&args.source)?;
+    let frame = packets.encoder().frame();
+    let mut voice = OwnVoice::new(VoiceSettings::for_frames(settings, frame)?, frame, None);
+    let mut source = Source::open(&args.source)?;
     let stdout = Path::new("-");
     let mut out = file::create(stdout)?;
-    let captured = run(&mut source, &mut packets, &switches, &stop, |packets| {
+    let captured = run(&mut source, &mut packets, &mut voice, &switches, &stop, |packets| {
         let Some(packet) = packets.packet(&[]) else { return Ok(()) };
         let record = wire::frame::frame(&VoiceRecord { peers: Peers::All, packet });
         file::write_all(&mut out, stdout, &record)

@@ -48,6 +48,14 @@ impl Sink {
             None => Self::Device(Box::new(Loudspeaker::open(args.speaker.as_deref(), args.speaker_period)?)),
         })
     }
+
+    /// The name of the loudspeaker, if it is one.
+    pub(crate) fn device(&self) -> Option<&str> {
+        match self {
+            Self::File => None,
+            Self::Device(loudspeaker) => Some(loudspeaker.device()),
+        }
+    }
 }
 
 /// The room, as the thread that hears and the thread that plays share it.

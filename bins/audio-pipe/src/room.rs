@@ -14,6 +14,7 @@ use wire::voice::{Flags, Report};
 
 use crate::args::SinkArgs;
 use crate::control::{Switches, Volumes};
+use crate::far_end;
 use crate::file::{Encoding, Recording};
 use crate::record::Recordings;
 use crate::stats::{Played, Speaker, Stats};
@@ -32,6 +33,8 @@ pub(crate) struct Room {
     switches: Arc<Switches>,
     gone: Vec<Speaker>,
     played: Played,
+    /// Where what is played goes beside the loudspeaker.
+    far_end: Option<far_end::Played>,
 }
 
 /// What is known of a peer beside its voice.
@@ -76,7 +79,13 @@ impl Room {
             switches,
             gone: Vec::new(),
             played: Played::default(),
+            far_end: None,
         })
+    }
+
+    /// Lets whoever cancels echo know what is played.
+    pub(crate) fn tell(&mut self, far_end: far_end::Played) {
+        self.far_end = Some(far_end);
     }
 
     /// Takes a packet; a report on our own voice comes back.
@@ -142,6 +151,9 @@ impl Room {
         });
         recorded?;
         self.played.limited_blocks += u64::from(mixed.limited);
+        if let Some(far_end) = &mut self.far_end {
+            far_end.play(block);
+        }
         if let Some(at) = at {
             if let Some(output) = &mut self.output {
                 output.write(block)?;

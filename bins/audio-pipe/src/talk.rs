@@ -22,7 +22,10 @@ use wire::voice::{Report, Voice};
 use crate::args::TalkArgs;
 use crate::capture::{self, Source};
 use crate::control::{Desk, Switches};
+use crate::far_end::far_end;
+use crate::headset;
 use crate::meter::Meter;
+use crate::own_voice::OwnVoice;
 use crate::playback::{self, Sink, enter};
 use crate::room::Room;
 use crate::stats::Captured;
@@ -53,16 +56,27 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     let stop = Stop::on_signals(Arc::clone(&switches))?;
     // Everything that can be wrong here is found before the others see us.
     let ready = edge::ready::Ready::open(args.ready_fd)?;
+    let mut settings = args.source.voice.settings()?;
+    let mut packets = capture::packetizer(&args.source)?;
+    let frame = packets.encoder().frame();
+    VoiceSettings::for_frames(settings, frame)?;
     let source = Source::open(&args.source)?;
     let sink = Sink::open(&args.sink)?;
-    let packets = capture::packetizer(&args.source)?;
+    let is_asked = args.source.voice.says_echo();
+    if let Some(hint) = headset::adapt(&mut settings, is_asked, source.device(), sink.device()) {
+        tracing::warn!("{hint}");
+    }
+    let (played, reference) = far_end(args.source.microphone_period + 2 * args.sink.speaker_period);
+    let voice = VoiceSettings::for_frames(settings, frame)?;
+    let own = OwnVoice::new(voice.clone(), frame, Some(reference));
     let room = Arc::new(Mutex::new(Room::new(&args.sink, Arc::clone(&switches))?));
-    let desk = Desk::new(switches, VoiceSettings::default(), Arc::clone(&room), args.source.bitrate);
+    enter(&room).tell(played);
+    let desk = Desk::new(switches, voice, Arc::clone(&room), args.source.bitrate);
     let (client, _) = Client::connect(&args.target, Lane::Voice, "audio-pipe")?;
     let talk = Talk { stop, writer: client.writer(), room, receivers: Arc::default(), desk };
     let listening = talk.clone();
     start("reader", move || listening.stop.check(listening.listen(client)))?;
-    let captured = talk.start_capture(args, source, packets)?;
+    let captured = talk.start_capture(args, source, packets, own)?;
     let played = talk.start_playback(args, sink)?;
     ready.signal();
 
@@ -83,14 +97,15 @@ impl Talk {
         args: &TalkArgs,
         mut source: Source,
         mut packets: Packetizer,
+        mut own: OwnVoice,
     ) -> Result<Receiver<Option<Captured>>> {
         let (done, result) = mpsc::channel();
         let (talk, exit_at_end) = (self.clone(), args.exit_at_end);
         let mut sender = Sender { talk: self.clone(), least_loss: args.source.expected_loss, ended: false };
         start("capture", move || {
-            let captured = capture::run(&mut source, &mut packets, &talk.desk.switches, &talk.stop, |packets| {
-                sender.send(packets)
-            });
+            let switches = &talk.desk.switches;
+            let captured =
+                capture::run(&mut source, &mut packets, &mut own, switches, &talk.stop, |packets| sender.send(packets));
             let outcome = captured.as_ref().ok().copied();
             talk.stop.check(captured.map(drop));
             let _ = done.send(outcome);

@@ -1,13 +1,11 @@
 //! What is done to one's own voice, as whoever may change it and the thread that does it share it.
 
-#![allow(dead_code, reason = "the control lane and the thread at the microphone are to use it")]
-
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use edge::{Exit, WithExit};
-use speech::Settings;
+use speech::{BLOCK, Settings};
 
 /// The settings of the moment; clones are the same settings.
 #[derive(Clone, Debug, Default)]
@@ -19,19 +17,29 @@ struct Shared {
     /// Grows with every change, so that the thread at the microphone takes the lock only then.
     version: AtomicU64,
     is_key_down: AtomicBool,
-    is_open: AtomicBool,
+    /// Frames are shorter than what the processing takes at a time.
+    is_short: bool,
 }
 
 impl VoiceSettings {
-    /// Settings to begin with.
-    pub(crate) fn new(settings: Settings) -> Self {
-        let shared = Shared { settings: Mutex::new(settings), version: AtomicU64::new(1), ..Shared::default() };
-        Self(Arc::new(shared))
+    /// Settings for a voice that is sent in frames of so many samples. Frames of 2.5 and 5 ms are for those who want no
+    /// delay, so nothing that takes 10 ms at a time goes with them.
+    pub(crate) fn for_frames(settings: Settings, frame: usize) -> Result<Self> {
+        let is_short = !frame.is_multiple_of(BLOCK);
+        check(&settings, is_short)?;
+        let shared =
+            Shared { settings: Mutex::new(settings), version: AtomicU64::new(1), is_short, ..Shared::default() };
+        Ok(Self(Arc::new(shared)))
     }
 
     /// Changes what `key` names, from the next block of sound on. Which keys there are: [`Settings::KEYS`].
     pub(crate) fn set(&self, key: &str, value: &str) -> Result<()> {
-        self.lock().set(key, value).exit(Exit::Usage)?;
+        let mut settings = self.lock();
+        let mut changed = *settings;
+        changed.set(key, value).exit(Exit::Usage)?;
+        check(&changed, self.0.is_short)?;
+        *settings = changed;
+        drop(settings);
         self.0.version.fetch_add(1, Ordering::Release);
         Ok(())
     }
@@ -51,16 +59,6 @@ impl VoiceSettings {
         self.0.is_key_down.load(Ordering::Relaxed)
     }
 
-    /// From the thread at the microphone: whether the gate lets sound through.
-    pub(crate) fn note_open(&self, is_open: bool) {
-        self.0.is_open.store(is_open, Ordering::Relaxed);
-    }
-
-    /// Whether the gate lets sound through at this moment, muted or not.
-    pub(crate) fn is_open(&self) -> bool {
-        self.0.is_open.load(Ordering::Relaxed)
-    }
-
     /// The settings, if they have changed since the version that was seen last; 0 is before the first.
     pub(crate) fn changed_since(&self, seen: &mut u64) -> Option<Settings> {
         let version = self.0.version.load(Ordering::Acquire);
@@ -72,13 +70,22 @@ impl VoiceSettings {
     }
 }
 
+fn check(settings: &Settings, is_short: bool) -> Result<()> {
+    if is_short && settings.needs_blocks() {
+        let why =
+            "frames are too short for echo, noise and gain, which take 10 ms at a time: --frame-ms 10 or more has room";
+        return Err(anyhow!(why)).exit(Exit::Usage);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_change_is_seen_once_by_whoever_looks() {
-        let settings = VoiceSettings::new(Settings::default());
+        let settings = VoiceSettings::for_frames(Settings::default(), 480).expect("settings");
         let mut seen = 0;
         assert_eq!(settings.changed_since(&mut seen), Some(Settings::default()));
         assert_eq!(settings.changed_since(&mut seen), None);
@@ -89,5 +96,15 @@ mod tests {
         assert_eq!(settings.changed_since(&mut seen), Some(Settings { gain: true, ..Settings::default() }));
         assert_eq!(settings.changed_since(&mut seen), None);
         assert!(settings.words().contains(&("gain", "on".to_owned())));
+    }
+
+    #[test]
+    fn short_frames_have_a_gate_and_nothing_else() {
+        let settings = VoiceSettings::for_frames(Settings::default(), 240).expect("settings");
+        settings.set("gate", "ptt").expect("a setting");
+        assert!(settings.set("noise", "rnn").is_err_and(|error| error.to_string().contains("--frame-ms 10")));
+        assert!(settings.words().contains(&("noise", "off".to_owned())), "nothing is changed by half");
+        let all = Settings { gain: true, ..Settings::default() };
+        assert!(VoiceSettings::for_frames(all, 120).is_err() && VoiceSettings::for_frames(all, 960).is_ok());
     }
 }

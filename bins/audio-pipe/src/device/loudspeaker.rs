@@ -27,6 +27,7 @@ pub(crate) struct Loudspeaker {
 
 struct Running {
     _stream: Stream,
+    device: String,
     ring: Producer<f32>,
     shared: Arc<Shared>,
     resampler: Option<Resampler>,
@@ -79,6 +80,11 @@ impl Loudspeaker {
         self.underruns + self.running.shared.missed.load(Ordering::Relaxed)
     }
 
+    /// What the device in use is called.
+    pub(crate) fn device(&self) -> &str {
+        &self.running.device
+    }
+
     fn restart(&mut self, stop: &Stop) {
         tracing::warn!("The loudspeaker is lost; looking for it, or for another one");
         self.underruns = self.underruns();
@@ -118,7 +124,8 @@ impl Running {
         };
         let resampler = if rate == RATE { None } else { Some(Resampler::quick(RATE, rate)?) };
         stream.play()?;
-        Ok(Self { _stream: stream, ring, shared, resampler, resampled: Vec::new(), rate, pulse: Pulse::new() })
+        let device = device.description().map_or_else(|_| String::new(), |description| description.name().to_owned());
+        Ok(Self { _stream: stream, device, ring, shared, resampler, resampled: Vec::new(), rate, pulse: Pulse::new() })
     }
 
     fn filled(&self) -> usize {

@@ -28,6 +28,7 @@ pub(crate) struct Microphone {
 
 struct Running {
     _stream: Stream,
+    device: String,
     ring: Consumer<f32>,
     shared: Arc<Shared>,
     resampler: Option<Resampler>,
@@ -76,6 +77,11 @@ impl Microphone {
         self.timeline
     }
 
+    /// What the device in use is called.
+    pub(crate) fn device(&self) -> &str {
+        &self.running.device
+    }
+
     fn restart(&mut self, stop: &Stop) {
         tracing::warn!("The microphone is lost; looking for it, or for another one");
         while !stop.wait(RETRY) {
@@ -110,9 +116,10 @@ impl Running {
             _ => build::<i16>(&device, config, ear)?,
         };
         stream.play()?;
+        let device = device.description().map_or_else(|_| String::new(), |description| description.name().to_owned());
         let rate = config.sample_rate;
         let resampler = if rate == RATE { None } else { Some(Resampler::quick(rate, RATE)?) };
-        Ok(Self { _stream: stream, ring, shared, resampler, rate, pulse: Pulse::new() })
+        Ok(Self { _stream: stream, device, ring, shared, resampler, rate, pulse: Pulse::new() })
     }
 
     /// Sleeps until that many samples, at 48 kHz, are there, but not long.

@@ -36,6 +36,8 @@ struct Shared {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) frames: usize,
+    /// When each began, in units of 2.5 ms.
+    pub(crate) times: Vec<u32>,
     pub(crate) reports: usize,
     pub(crate) levels: usize,
     /// The lowest level of a frame, in -dBov.
@@ -178,6 +180,7 @@ fn handle(shared: &Shared, tag: u32, record: ToPuncher) {
             match Voice::from_bytes(&packet).expect("a voice packet") {
                 Voice::Frame(frame) => shared.note(|seen| {
                     seen.frames += 1;
+                    seen.times.push(frame.time.0);
                     seen.loudest = seen.loudest.min(frame.level);
                     seen.flags.insert(tag, frame.flags);
                     seen.ended.insert(tag, frame.flags.has(Flags::STREAM_END));

@@ -3,6 +3,7 @@
 mod control;
 mod devices;
 mod files;
+mod gate;
 mod hub;
 mod pipes;
 mod support;

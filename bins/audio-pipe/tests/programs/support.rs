@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 /// Samples per second of all test files.
 pub(crate) const RATE: usize = 48_000;
+/// Samples per second of what espeak-ng says.
+pub(crate) const SPOKEN: usize = 22_050;
 /// Sounds are compared by their loudness, every 2.5 ms ...
 const STEP: usize = 120;
 /// ... over 10 ms, more than a period of a voice: a codec and a jitter buffer keep that, but not the waveform.
@@ -54,6 +56,18 @@ pub(crate) fn voice(seconds: f32) -> Vec<f32> {
         (1..16).map(|h| (phase * h as f32).sin() / (2.0 + h as f32)).sum::<f32>() * 0.3 * loudness
     };
     (0..(seconds * RATE as f32) as usize).map(sample).collect()
+}
+
+/// What espeak-ng says, at [`SPOKEN`] samples a second, with a second of silence before each sentence and after the last.
+pub(crate) fn spoken(sentences: &[&str]) -> Vec<f32> {
+    let mut sound = vec![0.0; SPOKEN];
+    for sentence in sentences {
+        let said = Command::new("espeak-ng").args(["--stdout", "-v", "en-us", "--", sentence]).output();
+        let wav = said.expect("espeak-ng").stdout;
+        sound.extend(wav[44..].chunks_exact(2).map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 65_536.0));
+        sound.resize(sound.len() + SPOKEN, 0.0);
+    }
+    sound
 }
 
 /// Writes a 16-bit WAV file.

@@ -112,12 +112,12 @@ fn a_puncher_that_dies_is_told_from_one_that_closes() {
     assert!(String::from_utf8_lossy(&end.stderr).contains("puncher has ended"), "{end:?}");
 }
 
-fn in_ms(ms: u64) -> String {
+pub(crate) fn in_ms(ms: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time");
     let then = now.as_millis() as u64 + ms;
     format!("{}.{:03}", then / 1000, then % 1000)
 }
 
-fn json(path: &Path) -> serde_json::Value {
+pub(crate) fn json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
 }
