@@ -63,13 +63,13 @@ fn devices_are_listed_and_chosen_by_a_part_of_their_name() {
 }
 
 /// A private PulseAudio with one loudspeaker and a microphone that hears it.
-struct Server {
+pub(crate) struct Server {
     process: Child,
     dir: tempfile::TempDir,
 }
 
 impl Server {
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         if !has("pulseaudio", NO_SERVER) {
             return None;
         }
@@ -111,8 +111,13 @@ impl Server {
 
     fn run<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = audio_pipe(args);
-        command.env("PULSE_SERVER", format!("unix:{}", self.socket().display()));
+        command.env("PULSE_SERVER", self.address());
         command
+    }
+
+    /// Where programs find it.
+    pub(crate) fn address(&self) -> String {
+        format!("unix:{}", self.socket().display())
     }
 
     fn socket(&self) -> PathBuf {

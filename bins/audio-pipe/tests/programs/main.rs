@@ -2,6 +2,7 @@
 
 mod control;
 mod devices;
+mod echo;
 mod files;
 mod gate;
 mod hub;
