@@ -143,7 +143,7 @@ pub(crate) fn capture(args: &CaptureArgs) -> Result<()> {
         return Err(anyhow!(no_echo)).exit(Exit::Usage);
     }
     let mut packets = packetizer(&args.source)?;
-    let frame = packets.encoder().frame();
+    let frame = packets.block();
     let mut voice = OwnVoice::new(VoiceSettings::for_frames(settings, frame)?, frame, None);
     let mut source = Source::open(&args.source)?;
     let stdout = Path::new("-");

@@ -57,8 +57,8 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     // Everything that can be wrong here is found before the others see us.
     let ready = edge::ready::Ready::open(args.ready_fd)?;
     let mut settings = args.source.voice.settings()?;
-    let mut packets = capture::packetizer(&args.source)?;
-    let frame = packets.encoder().frame();
+    let packets = capture::packetizer(&args.source)?;
+    let frame = packets.block();
     VoiceSettings::for_frames(settings, frame)?;
     let source = Source::open(&args.source)?;
     let sink = Sink::open(&args.sink)?;
