@@ -12,7 +12,11 @@ use tests::{
 use crate::{Tests, listed, start_lab};
 
 pub(crate) fn tests() -> Tests {
-    listed![switches_of_one_are_heard_and_seen_by_the_other, a_volume_is_heard_where_it_is_set_and_nowhere_else]
+    listed![
+        switches_of_one_are_heard_and_seen_by_the_other,
+        a_key_opens_the_gate_while_it_is_down,
+        a_volume_is_heard_where_it_is_set_and_nowhere_else,
+    ]
 }
 
 /// Nothing here takes a second.
@@ -121,6 +125,26 @@ fn switches_of_one_are_heard_and_seen_by_the_other() {
 
     let [_, (last, loudest)] = call.end();
     assert!(loudest > 0.1 && last == 0.0, "the loudest sample is {loudest}, at the end {last}");
+}
+
+fn a_key_opens_the_gate_while_it_is_down() {
+    let call = Call::start();
+    let alice = |args| call.control(&call.alice, args);
+    alice(&["set", "gate", "ptt"]);
+    call.until_alice_is(false, false, false);
+    alice(&["ptt", "down"]);
+    call.until_alice_is(true, false, false);
+    alice(&["mute"]);
+    call.until_alice_is(false, true, false);
+    alice(&["unmute"]);
+    call.until_alice_is(true, false, false);
+    alice(&["ptt", "up"]);
+    call.until_alice_is(false, false, false);
+    alice(&["set", "gate", "open"]);
+    call.until_alice_is(true, false, false);
+
+    let [_, (last, _)] = call.end();
+    assert!(last > 0.1, "at the end the loudest sample is {last}");
 }
 
 fn a_volume_is_heard_where_it_is_set_and_nowhere_else() {

@@ -148,6 +148,8 @@ pub struct Status {
     pub own: VoiceState,
     /// Our own level in -dBov, 0 to 127.
     pub level: u8,
+    /// Whether the key to talk is down; counts while the gate is opened by it.
+    pub is_key_down: bool,
     /// What can be set, and what it is.
     pub settings: Vec<(String, String)>,
     /// Everybody else who is there.
@@ -268,9 +270,9 @@ mod tests {
         };
         let settings = vec![("k".to_owned(), "v".to_owned())];
         let own = VoiceState { muted: true, ..VoiceState::default() };
-        let status = Status { pid: 5, own, level: 127, settings, speakers: vec![speaker] };
+        let status = Status { pid: 5, own, level: 127, is_key_down: true, settings, speakers: vec![speaker] };
         let bytes = [
-            &[5, 1, 0, 0, 0, 127, 1, 1, b'k', 1, b'v', 1][..],
+            &[5, 1, 0, 0, 0, 127, 1, 1, 1, b'k', 1, b'v', 1][..],
             &[9, 1, b'a', 0xFF, 1, 2, 0, 0, 0, 1, 20],
             &[1, 2, 3, 4, 5, 6, 7, 1],
         ];

@@ -110,6 +110,7 @@ impl Desk {
             pid: std::process::id(),
             own: self.state(),
             level: self.own.shown.load(Ordering::Relaxed),
+            is_key_down: self.voice.is_pressed(),
             settings: self.settings(),
             speakers: enter(&self.room).speakers(),
         }

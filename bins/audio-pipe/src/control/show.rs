@@ -30,7 +30,8 @@ pub(super) fn json(status: &Status) -> Value {
     let own = status.own;
     json!({
         "v": 1, "type": "talk", "pid": status.pid, "muted": own.muted, "deafened": own.deafened,
-        "recording": own.recording, "talking": own.talking, "dbov": dbov(status.level), "settings": settings,
+        "recording": own.recording, "talking": own.talking, "dbov": dbov(status.level),
+        "key_down": status.is_key_down, "settings": settings,
         "speakers": status.speakers.iter().map(speaker).collect::<Vec<_>>(),
     })
 }
@@ -118,7 +119,7 @@ mod tests {
         };
         let own = VoiceState { muted: true, ..VoiceState::default() };
         let settings = vec![("bitrate".to_owned(), "40000".to_owned()), ("gate".to_owned(), "open".to_owned())];
-        Status { pid: 7, own, level: 127, settings, speakers: vec![bob] }
+        Status { pid: 7, own, level: 127, is_key_down: false, settings, speakers: vec![bob] }
     }
 
     #[test]
