@@ -19,13 +19,14 @@ impl fmt::Debug for Apm {
 }
 
 impl Apm {
-    pub(crate) fn canceller() -> Self {
-        Self::new(Config { echo_canceller: Some(EchoCanceller::default()), ..Config::default() })
+    /// Cancels echo, and takes noise away as well if that is wanted: together they split the bands but once.
+    pub(crate) fn canceller(and_noise: bool) -> Self {
+        let noise_suppression = and_noise.then(noise);
+        Self::new(Config { echo_canceller: Some(EchoCanceller::default()), noise_suppression, ..Config::default() })
     }
 
     pub(crate) fn suppressor() -> Self {
-        let noise = NoiseSuppression { level: NoiseSuppressionLevel::High, ..NoiseSuppression::default() };
-        Self::new(Config { noise_suppression: Some(noise), ..Config::default() })
+        Self::new(Config { noise_suppression: Some(noise()), ..Config::default() })
     }
 
     fn new(config: Config) -> Self {
@@ -57,4 +58,8 @@ impl Treat for Apm {
             *block = treated;
         }
     }
+}
+
+fn noise() -> NoiseSuppression {
+    NoiseSuppression { level: NoiseSuppressionLevel::High, ..NoiseSuppression::default() }
 }

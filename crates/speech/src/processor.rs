@@ -13,6 +13,7 @@ use crate::{BLOCK, Block, RATE, power};
 /// By how much each stage's output lags behind its input, in samples, as measured.
 const ECHO_DELAY: usize = 238;
 const APM_DELAY: usize = 334;
+const BOTH_DELAY: usize = 526;
 const RNN_DELAY: usize = 480;
 /// Below this power the loudspeaker is silent: -60 dBFS.
 const SILENCE: f32 = 1e-6;
@@ -36,6 +37,8 @@ pub struct Processor {
     settings: Settings,
     is_key_down: bool,
     echo: Stage<Apm>,
+    /// The canceller takes noise away as well.
+    has_noise: bool,
     tail: Tail,
     apm: Stage<Apm>,
     rnn: Stage<Rnn>,
@@ -53,6 +56,7 @@ impl Processor {
             settings,
             is_key_down: false,
             echo: Stage::off(),
+            has_noise: false,
             tail: Tail::new(),
             apm: Stage::off(),
             rnn: Stage::off(),
@@ -68,10 +72,7 @@ impl Processor {
     /// Goes over to other settings, within the next blocks and without a click.
     pub fn set(&mut self, settings: Settings) {
         self.settings = settings;
-        self.echo.switch(settings.echo, Apm::canceller);
-        self.apm.switch(settings.noise == Noise::Apm, Apm::suppressor);
-        self.rnn.switch(settings.noise == Noise::Rnn, Rnn::new);
-        self.gain.switch(settings.gain, Gain::new);
+        self.switch_stages();
         let listens = settings.gain || settings.gate == Gate::Voice;
         if listens != self.activity.is_some() {
             self.activity = listens.then(Activity::new);
@@ -86,7 +87,11 @@ impl Processor {
 
     /// By how much what comes out lags behind what goes in.
     pub fn delay(&self) -> Duration {
-        let stages = [(self.echo.is_on(), ECHO_DELAY), (self.apm.is_on(), APM_DELAY), (self.rnn.is_on(), RNN_DELAY)];
+        let stages = [
+            (self.echo.is_on(), if self.has_noise { BOTH_DELAY } else { ECHO_DELAY }),
+            (self.apm.is_on(), APM_DELAY),
+            (self.rnn.is_on(), RNN_DELAY),
+        ];
         let samples: usize = stages.iter().filter(|(is_on, _)| *is_on).map(|(_, delay)| delay).sum();
         Duration::from_micros(samples as u64 * 1_000_000 / u64::from(RATE))
     }
@@ -143,12 +148,31 @@ impl Processor {
             block.iter_mut().for_each(|sample| *sample = sample.clamp(-1.0, 1.0));
         }
         let heard = power(block);
-        self.echo.treat(block, Apm::canceller);
+        let has_noise = self.has_noise;
+        self.echo.treat(block, || Apm::canceller(has_noise));
         if self.echo.is_on() {
             self.tail.treat(heard, block);
         }
         self.apm.treat(block, Apm::suppressor);
         self.rnn.treat(block, Rnn::new);
+        if self.echo.is_gone() && self.settings.echo {
+            self.switch_stages();
+        }
+    }
+
+    fn switch_stages(&mut self) {
+        let Settings { echo, noise, gain, .. } = self.settings;
+        if self.echo.is_gone() {
+            self.has_noise = noise == Noise::Apm;
+        }
+        // One that takes noise away can't leave that, so it gives way to another one, which learns the echo anew.
+        let fits = noise == Noise::Apm || !self.has_noise;
+        let has_noise = self.has_noise;
+        self.echo.switch(echo && fits, || Apm::canceller(has_noise));
+        let is_left = noise == Noise::Apm && !(self.echo.is_on() && has_noise);
+        self.apm.switch(is_left, Apm::suppressor);
+        self.rnn.switch(noise == Noise::Rnn, Rnn::new);
+        self.gain.switch(gain, Gain::new);
     }
 
     fn is_open(&self, is_voice: bool) -> bool {

@@ -38,6 +38,11 @@ impl<T: Treat> Stage<T> {
         self.inner.is_some() && self.state != State::Leaving
     }
 
+    /// Whether there is nothing of it left.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.inner.is_none()
+    }
+
     /// Wants it, made by `make` if it is not there; or not any more.
     pub(crate) fn switch(&mut self, on: bool, make: impl FnOnce() -> T) {
         match (on, self.inner.is_some()) {

@@ -2,8 +2,8 @@
 
 use speech::{BLOCK, Gate, Noise, Processor, Settings};
 
-use crate::scene::run;
-use crate::voice::{RATE, lag, speak};
+use crate::scene::{SCENES, run};
+use crate::voice::{RATE, db, lag, power, speak};
 
 #[test]
 fn the_delay_that_is_told_is_the_delay_that_there_is() {
@@ -34,6 +34,19 @@ fn while_nothing_is_on_no_sample_changes() {
         let (out, verdicts) = run(&mut Processor::new(settings), &spoken, &spoken);
         assert!(out[..] == spoken[..out.len()]);
         assert_eq!(verdicts.iter().all(|verdict| verdict.is_open), settings.gate == Gate::Open);
+    }
+}
+
+#[test]
+fn the_canceller_is_there_whatever_becomes_of_the_noise() {
+    let far = speak(1, 16.0, 0.1).sound;
+    let near = SCENES[0].echo(&far);
+    let mut processor = Processor::new(Settings { echo: true, noise: Noise::Apm, ..Settings::default() });
+    for noise in [Noise::Apm, Noise::Rnn, Noise::Apm, Noise::Off] {
+        processor.set(Settings { echo: true, noise, ..Settings::default() });
+        let (out, _) = run(&mut processor, &near[..8 * RATE], &far);
+        let erle = db(power(&near[4 * RATE..8 * RATE]) / power(&out[4 * RATE..]));
+        assert!(processor.wants_render() && erle >= 28.0, "{noise}: {erle:.1} dB");
     }
 }
 
