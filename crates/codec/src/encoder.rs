@@ -6,9 +6,31 @@ use opusic_sys as sys;
 
 use crate::{Error, MAX_PACKET, RATE, check, describe};
 
+/// What is encoded, and what matters most about it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Mode {
+    /// Speech, with copies against loss; what is decoded lags behind by 6.5 ms.
+    #[default]
+    Voice,
+    /// Any sound over a path that loses nothing: CELT alone, which lags behind by 2.5 ms and has no copies.
+    LowDelay,
+}
+
+impl Mode {
+    fn application(self) -> c_int {
+        match self {
+            // Only VOIP with voice as the signal keeps to the modes that can carry LBRR.
+            Self::Voice => sys::OPUS_APPLICATION_VOIP,
+            Self::LowDelay => sys::OPUS_APPLICATION_RESTRICTED_LOWDELAY,
+        }
+    }
+}
+
 /// How an [`Encoder`] encodes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Settings {
+    /// What is encoded.
+    pub mode: Mode,
     /// Bits per second.
     pub bitrate: u32,
     /// How much sound one packet carries: 2.5, 5, 10, 20, 40 or 60 ms.
@@ -27,6 +49,7 @@ impl Default for Settings {
     /// Speech on a good path: 10 ms frames at 40 kb/s, nothing lost.
     fn default() -> Self {
         Self {
+            mode: Mode::Voice,
             bitrate: 40_000,
             frame: Duration::from_millis(10),
             complexity: 9,
@@ -73,12 +96,14 @@ impl Encoder {
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let frame = settings.frame_samples()?;
         let mut error = sys::OPUS_OK;
-        // Only VOIP with voice as the signal keeps to the modes that can carry LBRR.
+        let application = settings.mode.application();
         // SAFETY: the only pointer is to a local that lives through the call.
-        let state = unsafe { sys::opus_encoder_create(RATE as i32, 1, sys::OPUS_APPLICATION_VOIP, &raw mut error) };
+        let state = unsafe { sys::opus_encoder_create(RATE as i32, 1, application, &raw mut error) };
         let state = NonNull::new(state).ok_or_else(|| describe(error))?;
         let mut encoder = Self { state, frame, lookahead: 0, packet: [0; MAX_PACKET] };
-        encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, sys::OPUS_SIGNAL_VOICE)?;
+        if settings.mode == Mode::Voice {
+            encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, sys::OPUS_SIGNAL_VOICE)?;
+        }
         encoder.set(sys::OPUS_SET_COMPLEXITY_REQUEST, settings.complexity.into())?;
         encoder.set(sys::OPUS_SET_INBAND_FEC_REQUEST, settings.expected_loss.is_some().into())?;
         encoder.lookahead = encoder.ask_lookahead()?;
@@ -201,6 +226,26 @@ mod tests {
         }
         let settings = Settings { frame: Duration::from_millis(15), ..Settings::default() };
         assert_eq!(Encoder::new(settings).err(), Some(Error::Length { samples: 720 }));
+    }
+
+    #[test]
+    fn low_delay_lags_behind_by_a_quarter_of_a_frame_and_speech_by_less_than_one() {
+        let lag = |mode, millis| {
+            let settings = Settings { mode, frame: Duration::from_millis(millis), ..Settings::default() };
+            Encoder::new(settings).expect("an encoder").lookahead()
+        };
+        assert_eq!((lag(Mode::Voice, 10), lag(Mode::LowDelay, 10), lag(Mode::LowDelay, 5)), (312, 120, 120));
+    }
+
+    #[test]
+    fn low_delay_needs_no_layer_that_thinks_in_longer_frames() {
+        let settings = Settings { mode: Mode::LowDelay, frame: Duration::from_millis(5), ..Settings::default() };
+        let mut encoder = Encoder::new(settings).expect("an encoder");
+        for n in 0..200 {
+            let tone: Vec<f32> = (0..240).map(|i| ((n * 240 + i) as f32 * 0.03).sin() * 0.3).collect();
+            let toc = encoder.encode(&tone).expect("a packet")[0];
+            assert!(toc & 0x80 != 0, "CELT (RFC 6716, section 3.1), not {toc:#x}");
+        }
     }
 
     #[test]

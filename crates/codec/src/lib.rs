@@ -17,7 +17,7 @@ mod level;
 
 pub use decoder::{Decoder, packet_samples};
 pub use deep::strip;
-pub use encoder::{Encoder, Settings};
+pub use encoder::{Encoder, Mode, Settings};
 pub use error::Error;
 use error::{check, describe};
 pub use level::level;
