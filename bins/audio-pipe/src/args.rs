@@ -37,6 +37,8 @@ Examples:
 pub(crate) enum Command {
     /// List microphones and loudspeakers
     Devices,
+    /// Measure how long this machine takes from its loudspeaker to its microphone
+    Latency(LatencyArgs),
     /// Write what the microphone hears as voice records to stdout
     Capture(CaptureArgs),
     /// Play voice records from stdin
@@ -102,17 +104,20 @@ pub(crate) struct SourceArgs {
     pub(crate) input: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) raw: RawInput,
-    /// The microphone's name, or a part of it
+    /// The microphone's name, a part of it, or a pattern such as *usb*
     #[arg(long, value_name = "NAME", conflicts_with = "input")]
     pub(crate) microphone: Option<String>,
-    /// How much sound the device gives at a time
-    #[arg(long, value_name = "MS", default_value = "5", value_parser = period)]
-    pub(crate) microphone_period: Duration,
+    /// How much sound the device gives at a time [default: 2.5, or 1.25 with --low-delay]
+    #[arg(long, value_name = "MS", value_parser = period)]
+    microphone_period: Option<Duration>,
+    /// For LANs, which lose nothing: 5 ms in a packet, less delay in codec and devices, 64 kb/s; nothing against loss
+    #[arg(long)]
+    pub(crate) low_delay: bool,
     /// Bits per second, such as 40000 or 40k
-    #[arg(long, value_name = "BITS", default_value = "40k", value_parser = bitrate)]
+    #[arg(long, value_name = "BITS", default_value = "40k", default_value_if("low_delay", "true", "64k"), value_parser = bitrate)]
     pub(crate) bitrate: u32,
     /// How much sound one packet carries: 2.5, 5, 10, 20, 40 or 60
-    #[arg(long, value_name = "MS", default_value = "10", value_parser = frame)]
+    #[arg(long, value_name = "MS", default_value = "10", default_value_if("low_delay", "true", "5"), value_parser = frame)]
     pub(crate) frame_ms: Duration,
     /// Spend bits on making up for so many lost packets, in percent; a talk does by itself when some get lost
     #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=100))]
@@ -124,18 +129,30 @@ pub(crate) struct SourceArgs {
     pub(crate) start_at: Option<f64>,
 }
 
+impl SourceArgs {
+    /// How much sound the microphone gives at a time.
+    pub(crate) fn period(&self) -> Duration {
+        self.microphone_period.unwrap_or(if self.low_delay { SHORT_PERIOD } else { PERIOD })
+    }
+}
+
+/// How much sound devices give or take at a time: shorter is sooner, and more work.
+const PERIOD: Duration = Duration::from_micros(2500);
+/// The same for a talk with low delay.
+const SHORT_PERIOD: Duration = Duration::from_micros(1250);
+
 /// Where sound goes.
 #[derive(Args, Debug)]
 pub(crate) struct SinkArgs {
     /// Play to a WAV file, or to stdout with -, in real time instead of to the loudspeaker
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// The loudspeaker's name, or a part of it
+    /// The loudspeaker's name, a part of it, or a pattern such as *usb*
     #[arg(long, value_name = "NAME", conflicts_with = "output")]
     pub(crate) speaker: Option<String>,
-    /// How much sound the device takes at a time
-    #[arg(long, value_name = "MS", default_value = "5", value_parser = period)]
-    pub(crate) speaker_period: Duration,
+    /// How much sound the device takes at a time; more if it falls behind [default: 2.5, or 1.25 with --low-delay]
+    #[arg(long, value_name = "MS", value_parser = period)]
+    speaker_period: Option<Duration>,
     /// Play everybody about as loud as the others
     #[arg(long)]
     pub(crate) loudness: bool,
@@ -145,6 +162,35 @@ pub(crate) struct SinkArgs {
     /// Write figures about the run to this file at the end
     #[arg(long, value_name = "FILE")]
     pub(crate) stats: Option<PathBuf>,
+}
+
+impl SinkArgs {
+    /// How much sound the loudspeaker takes at a time.
+    pub(crate) fn period(&self, low_delay: bool) -> Duration {
+        self.speaker_period.unwrap_or(if low_delay { SHORT_PERIOD } else { PERIOD })
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LatencyArgs {
+    /// The microphone's name, a part of it, or a pattern such as *usb*
+    #[arg(long, value_name = "NAME")]
+    pub(crate) microphone: Option<String>,
+    /// How much sound it gives at a time
+    #[arg(long, value_name = "MS", default_value = "2.5", value_parser = period)]
+    pub(crate) microphone_period: Duration,
+    /// The loudspeaker's name, a part of it, or a pattern such as *usb*
+    #[arg(long, value_name = "NAME")]
+    pub(crate) speaker: Option<String>,
+    /// How much sound it takes at a time
+    #[arg(long, value_name = "MS", default_value = "2.5", value_parser = period)]
+    pub(crate) speaker_period: Duration,
+    /// How many sounds to play
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) clicks: u32,
+    /// How long to wait for each to come back
+    #[arg(long, value_name = "MS", default_value = "400", value_parser = within)]
+    pub(crate) within: Duration,
 }
 
 #[derive(Args, Debug)]
@@ -249,6 +295,11 @@ fn period(text: &str) -> Result<Duration, String> {
     millis
         .map(|millis| Duration::from_micros((millis * 1000.0) as u64))
         .ok_or_else(|| "not between 1 and 200".to_owned())
+}
+
+fn within(text: &str) -> Result<Duration, String> {
+    let millis = text.parse::<u64>().ok().filter(|millis| (50..=1000).contains(millis));
+    millis.map(Duration::from_millis).ok_or_else(|| "not between 50 and 1000".to_owned())
 }
 
 #[cfg(test)]

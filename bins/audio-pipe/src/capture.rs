@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use codec::{Encoder, Settings};
+use codec::{Encoder, Mode, Settings};
 use edge::{Exit, WithExit};
 use voice::Packetizer;
 use wire::agent::{Peers, VoiceRecord};
@@ -22,8 +22,8 @@ use crate::voice_settings::VoiceSettings;
 
 /// Where sound comes from.
 pub(crate) enum Source {
-    File { mono: Mono, start_at: Option<f64>, timeline: Option<Timeline>, at: u64 },
-    Device { microphone: Microphone, start: Timeline },
+    File { mono: Box<Mono>, start_at: Option<f64>, timeline: Option<Timeline>, at: u64 },
+    Device { microphone: Box<Microphone>, start: Timeline },
 }
 
 /// A frame that was heard.
@@ -38,12 +38,12 @@ impl Source {
     pub(crate) fn open(args: &SourceArgs) -> Result<Self> {
         Ok(match &args.input {
             Some(path) => {
-                let mono = Mono::open(path, args.raw.layout())?;
+                let mono = Box::new(Mono::open(path, args.raw.layout())?);
                 Self::File { mono, start_at: args.start_at, timeline: None, at: 0 }
             }
             None => {
-                let microphone = Microphone::open(args.microphone.as_deref(), args.microphone_period)?;
-                Self::Device { microphone, start: Timeline::at(args.start_at) }
+                let microphone = Microphone::open(args.microphone.as_deref(), args.period())?;
+                Self::Device { microphone: Box::new(microphone), start: Timeline::at(args.start_at) }
             }
         })
     }
@@ -95,7 +95,8 @@ impl Source {
 /// An encoder as the options want it, for a stream that no earlier run has used lately.
 pub(crate) fn packetizer(args: &SourceArgs) -> Result<Packetizer> {
     let expected_loss = Some(args.expected_loss);
-    let settings = Settings { bitrate: args.bitrate, frame: args.frame_ms, expected_loss, ..Settings::default() };
+    let mode = if args.low_delay { Mode::LowDelay } else { Mode::Voice };
+    let settings = Settings { mode, bitrate: args.bitrate, frame: args.frame_ms, expected_loss, ..Settings::default() };
     Ok(Packetizer::new(Encoder::new(settings)?, (unix_ns() >> 20) as u8))
 }
 

@@ -2,12 +2,14 @@
 
 mod args;
 mod capture;
+mod chirp;
 mod control;
 mod convert;
 mod device;
 mod far_end;
 mod file;
 mod headset;
+mod latency;
 mod meter;
 mod own_voice;
 mod playback;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Devices => devices(cli.common.json),
+        Command::Latency(args) => latency::latency(args, cli.common.json),
         Command::Capture(args) => capture::capture(args),
         Command::Play(args) => playback::play(args),
         Command::Talk(args) => talk::talk(args, cli.common.json),
@@ -62,15 +65,28 @@ fn devices(json: bool) -> Result<()> {
             device::Direction::Input => "microphone",
             device::Direction::Output => "loudspeaker",
         };
-        let (id, name, default) = (device.id, device.name, device.default);
-        let line = if json {
-            let host = device.host;
-            serde_json::json!({ "v": 1, "type": kind, "host": host, "id": id, "name": name, "default": default })
-                .to_string()
-        } else {
-            format!("{} {kind:<11} {id}  {name}", if default { '*' } else { ' ' })
-        };
+        let line = if json { device_json(kind, &device) } else { device_line(kind, &device) };
         writeln!(out, "{line}").context("write to the standard output").exit(Exit::Io)?;
     }
     Ok(())
+}
+
+fn device_json(kind: &str, device: &device::Listed) -> String {
+    let device::Listed { host, name, facts, default, .. } = device;
+    serde_json::json!({
+        "v": 1, "type": kind, "host": host, "id": name.id, "name": name.title, "default": default,
+        "rate": facts.rate, "channels": facts.channels, "latency_ms": facts.latency_us.map(|us| us as f64 / 1000.0),
+        "muted": facts.is_muted, "bluetooth": facts.is_bluetooth, "monitor": facts.is_monitor,
+    })
+    .to_string()
+}
+
+fn device_line(kind: &str, device: &device::Listed) -> String {
+    let device::Listed { name, facts, default, .. } = device;
+    let mut notes = vec![format!("{} Hz", facts.rate), format!("{} ch", facts.channels)];
+    notes.extend(facts.latency_us.filter(|us| *us > 0).map(|us| format!("{} ms", us.div_ceil(1000))));
+    let flags = [(facts.is_muted, "muted"), (facts.is_bluetooth, "bluetooth"), (facts.is_monitor, "monitor")];
+    notes.extend(flags.into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_owned()));
+    let [id, title] = [&name.id, &name.title].map(|text| edge::Remote(text).show());
+    format!("{} {kind:<11} {id}  {title} ({})", if *default { '*' } else { ' ' }, notes.join(", "))
 }

@@ -14,15 +14,13 @@ use wire::voice::Report;
 
 use crate::args::{PlayArgs, SinkArgs};
 use crate::control::Switches;
-use crate::device::Loudspeaker;
+use crate::device::{Loudspeaker, MOST};
 use crate::room::Room;
 use crate::stop::Stop;
 use crate::timeline::{Timeline, Waited};
 
 /// Samples that a file is given at a time: one wake-up each 10 ms.
 const FILE_BLOCK: usize = 480;
-/// Samples that the device's ring is given at a time.
-const DEVICE_BLOCK: usize = 240;
 /// A system that wakes us later than this has let others wait, too: what they send is on its way. A file, unlike a
 /// device, can give it the time to come.
 const PUNCTUAL: Duration = Duration::from_millis(1);
@@ -42,10 +40,10 @@ pub(crate) enum Sink {
 }
 
 impl Sink {
-    pub(crate) fn open(args: &SinkArgs) -> Result<Self> {
+    pub(crate) fn open(args: &SinkArgs, low_delay: bool) -> Result<Self> {
         Ok(match &args.output {
             Some(_) => Self::File,
-            None => Self::Device(Box::new(Loudspeaker::open(args.speaker.as_deref(), args.speaker_period)?)),
+            None => Self::Device(Box::new(Loudspeaker::open(args.speaker.as_deref(), args.period(low_delay))?)),
         })
     }
 
@@ -121,15 +119,16 @@ impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
     }
 
     fn feed_device(&mut self, mut loudspeaker: Box<Loudspeaker>, start: Timeline, stop: &Stop) -> Result<()> {
-        let mut block = [0.0; DEVICE_BLOCK];
+        let mut most = [0.0; MOST];
         let mut at = None;
-        while loudspeaker.wait(stop) {
+        while let Some(samples) = loudspeaker.wait(stop) {
+            let block = &mut most[..samples];
             let now = start.has_begun().then(|| start.sample(Instant::now()));
             let off = |at: u64| now.is_some_and(|now| now.abs_diff(at) > MOST_OFF);
             at = at.filter(|at| !off(*at)).or(now);
-            let ends = self.step(&mut block, at)?;
-            at = at.map(|at| at + DEVICE_BLOCK as u64);
-            loudspeaker.play(&block);
+            let ends = self.step(block, at)?;
+            at = at.map(|at| at + samples as u64);
+            loudspeaker.play(block);
             enter(self.room).note_underruns(loudspeaker.underruns());
             if ends {
                 loudspeaker.drain();
@@ -170,7 +169,7 @@ impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
 pub(crate) fn play(args: &PlayArgs) -> Result<()> {
     let switches = Arc::new(Switches::default());
     let stop = Stop::on_signals(Arc::clone(&switches))?;
-    let sink = Sink::open(&args.sink)?;
+    let sink = Sink::open(&args.sink, false)?;
     let room = Arc::new(Mutex::new(Room::new(&args.sink, switches)?));
     let done = Arc::new(AtomicBool::new(false));
     let reader = Reader { room: Arc::clone(&room), done: Arc::clone(&done), stop: stop.clone() };

@@ -22,6 +22,7 @@ use wire::voice::{Report, Voice};
 use crate::args::TalkArgs;
 use crate::capture::{self, Source};
 use crate::control::{Desk, Switches};
+use crate::device;
 use crate::far_end::far_end;
 use crate::headset;
 use crate::meter::Meter;
@@ -61,12 +62,12 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     let frame = packets.block();
     VoiceSettings::for_frames(settings, frame)?;
     let source = Source::open(&args.source)?;
-    let sink = Sink::open(&args.sink)?;
+    let sink = Sink::open(&args.sink, args.source.low_delay)?;
     let is_asked = args.source.voice.says_echo();
     if let Some(hint) = headset::adapt(&mut settings, is_asked, source.device(), sink.device()) {
         tracing::warn!("{hint}");
     }
-    let (played, reference) = far_end(args.source.microphone_period + 2 * args.sink.speaker_period);
+    let (played, reference) = far_end(args.source.period() + 2 * args.sink.period(args.source.low_delay));
     let voice = VoiceSettings::for_frames(settings, frame)?;
     let own = OwnVoice::new(voice.clone(), frame, Some(reference));
     let room = Arc::new(Mutex::new(Room::new(&args.sink, Arc::clone(&switches))?));
@@ -75,7 +76,10 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     let (client, _) = Client::connect(&args.target, Lane::Voice, "audio-pipe")?;
     let talk = Talk { stop, writer: client.writer(), room, receivers: Arc::default(), desk };
     let listening = talk.clone();
-    start("reader", move || listening.stop.check(listening.listen(client)))?;
+    start("reader", move || {
+        device::raise();
+        listening.stop.check(listening.listen(client));
+    })?;
     let captured = talk.start_capture(args, source, packets, own)?;
     let played = talk.start_playback(args, sink)?;
     ready.signal();

@@ -3,72 +3,113 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use codec::RATE;
-use cpal::traits::{DeviceTrait, StreamTrait};
-use cpal::{FromSample, SampleFormat, SizedSample, Stream};
-use edge::{Exit, WithExit};
+use cpal::{FromSample, SizedSample};
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::{BUILD, Chosen, Direction, Pulse, RETRY, RING, Shared, choose};
+use super::lookout::{Changes, Lookout, Retry};
+use super::margin::Margin;
+use super::select::{Name, System, choose, explained};
+use super::shared::{Pulse, Shared};
+use super::stream::{Speaks, Stream};
+use super::{Direction, RING};
 use crate::resample::Resampler;
 use crate::stop::Stop;
 
-/// What the ring holds beside what the next callback takes: the time that the worker may need to wake up and mix.
-const MARGIN: Duration = Duration::from_millis(5);
+/// The most that is asked for at a time, in samples at 48 kHz.
+pub(crate) const MOST: usize = 480;
+/// As long as there is no device, the others go on talking: they are heard in such steps.
+const STEP: Duration = Duration::from_millis(10);
 
-/// A loudspeaker that is spoken through.
+/// A loudspeaker that is spoken through. It may come and go.
 pub(crate) struct Loudspeaker {
-    name: Option<String>,
+    wanted: Option<String>,
     period: Duration,
-    running: Running,
+    running: Option<Running>,
+    /// The device in use, or the last one.
+    name: Name,
+    system: System,
+    lookout: Lookout,
+    changes: Changes,
+    retry: Retry,
+    /// Without a device: when the next step is due.
+    due: Instant,
     underruns: u64,
 }
 
 struct Running {
     _stream: Stream,
-    device: String,
     ring: Producer<f32>,
     shared: Arc<Shared>,
     resampler: Option<Resampler>,
     resampled: Vec<f32>,
     rate: u32,
     pulse: Pulse,
+    margin: Margin,
+    name: Name,
+    system: System,
 }
 
 impl Loudspeaker {
     /// Opens the device of that name, or the default one.
-    pub(crate) fn open(name: Option<&str>, period: Duration) -> Result<Self> {
-        let running = Running::start(name, period)
-            .map_err(|error| anyhow!("no loudspeaker: {error:#}; --output FILE plays to a file instead"))
-            .exit(Exit::Unavailable)?;
-        Ok(Self { name: name.map(str::to_owned), period, running, underruns: 0 })
+    pub(crate) fn open(wanted: Option<&str>, period: Duration) -> Result<Self> {
+        let instead = "--output FILE plays to a file instead";
+        let running = explained(Running::start(wanted, period, None), "loudspeaker", instead)?;
+        let now = Instant::now();
+        Ok(Self {
+            wanted: wanted.map(str::to_owned),
+            period,
+            name: running.name.clone(),
+            system: running.system,
+            lookout: Lookout::start(Direction::Output, wanted, running.system)?,
+            running: Some(running),
+            changes: Changes::new("loudspeaker"),
+            retry: Retry::new(now),
+            due: now,
+            underruns: 0,
+        })
     }
 
-    /// Waits until the device wants more; `false` if everything is to end.
-    pub(crate) fn wait(&mut self, stop: &Stop) -> bool {
-        self.running.shared.adopt();
+    /// Waits until the device wants more, and tells how much at 48 kHz, at most [`MOST`]; `None` if everything is to end.
+    pub(crate) fn wait(&mut self, stop: &Stop) -> Option<usize> {
         while !stop.is_asked() {
-            if self.running.pulse.is_dead(&self.running.shared) {
-                self.restart(stop);
-            } else if self.running.wants_more() {
-                return true;
-            } else {
-                thread::park_timeout(Duration::from_millis(100));
+            let now = Instant::now();
+            match &mut self.running {
+                Some(running) => {
+                    running.shared.adopt();
+                    if running.is_dead(now) {
+                        self.lose(now);
+                    } else if self.lookout.sees_better(&running.name) {
+                        self.change();
+                    } else if let Some(samples) = running.wants(now) {
+                        return Some(samples);
+                    } else {
+                        thread::park_timeout(Duration::from_millis(100));
+                    }
+                }
+                None if self.retry.is_due(now) => self.search(),
+                None if now >= self.due => {
+                    self.due += STEP;
+                    return Some((u128::from(RATE) * STEP.as_millis() / 1000) as usize);
+                }
+                None => thread::park_timeout(self.retry.wait(now).min(self.due - now)),
             }
         }
-        false
+        None
     }
 
-    /// Takes what [`Self::wait`] asked for, at 48 kHz.
+    /// Takes what [`Self::wait`] asked for, at 48 kHz. Without a device nobody hears it.
     pub(crate) fn play(&mut self, samples: &[f32]) {
-        self.running.play(samples);
+        if let Some(running) = &mut self.running {
+            running.play(samples);
+        }
     }
 
     /// Waits until all that was taken is heard.
     pub(crate) fn drain(&self) {
         let deadline = Instant::now() + Duration::from_secs(1);
-        while self.running.filled() > 0 && Instant::now() < deadline {
+        while self.running.as_ref().is_some_and(|running| running.filled() > 0) && Instant::now() < deadline {
             thread::park_timeout(self.period);
         }
         // What the ring has given out is in the device for up to two periods; it does not say when that has been heard.
@@ -77,67 +118,97 @@ impl Loudspeaker {
 
     /// Samples that were not there in time, so far.
     pub(crate) fn underruns(&self) -> u64 {
-        self.underruns + self.running.shared.missed.load(Ordering::Relaxed)
+        let current = self.running.as_ref().map_or(0, |running| running.shared.missed.load(Ordering::Relaxed));
+        self.underruns + current
     }
 
     /// What the device in use is called.
     pub(crate) fn device(&self) -> &str {
-        &self.running.device
+        &self.name.title
     }
 
-    fn restart(&mut self, stop: &Stop) {
-        tracing::warn!("The loudspeaker is lost; looking for it, or for another one");
+    fn lose(&mut self, now: Instant) {
         self.underruns = self.underruns();
-        while !stop.wait(RETRY) {
-            let started =
-                Running::start(self.name.as_deref(), self.period).or_else(|_| Running::start(None, self.period));
-            match started {
-                Ok(running) => {
-                    tracing::warn!("A loudspeaker is back");
-                    self.running = running;
-                    self.running.shared.adopt();
-                    return;
-                }
-                Err(error) => tracing::debug!("No loudspeaker: {error:#}"),
+        self.running = None;
+        self.lookout.forget();
+        (self.retry, self.due) = (Retry::new(now), now);
+    }
+
+    /// Another device is better than the one in use, which plays on until that one does.
+    fn change(&mut self) {
+        self.lookout.forget();
+        self.underruns = self.underruns();
+        self.search();
+    }
+
+    fn search(&mut self) {
+        let before = Some(self.system);
+        let wanted = Running::start(self.wanted.as_deref(), self.period, before);
+        let is_wanted = wanted.is_ok() && self.wanted.is_some();
+        // Where a named device has gone, any other is better than silence.
+        match wanted.or_else(|_| Running::start(None, self.period, before)) {
+            Ok(running) => {
+                self.changes.uses(&self.name, &running.name, is_wanted);
+                self.name = running.name.clone();
+                self.running = Some(running);
             }
+            Err(error) => self.changes.none(&self.name, &error),
         }
     }
 }
 
 impl Running {
-    fn start(name: Option<&str>, period: Duration) -> Result<Self> {
-        let Chosen { device, config, format } = choose(Direction::Output, name, period)?;
+    fn start(name: Option<&str>, period: Duration, before: Option<System>) -> Result<Self> {
+        let chosen = choose(Direction::Output, name, period, before)?;
         let (ring, consumer) = RingBuffer::new(RING);
         let shared = Arc::new(Shared::default());
-        let rate = config.sample_rate;
-        shared.largest.store((u128::from(rate) * period.as_micros() / 1_000_000) as usize, Ordering::Relaxed);
+        let rate = chosen.rate;
+        shared.last.store((u128::from(rate) * period.as_micros() / 1_000_000) as usize, Ordering::Relaxed);
         let mouth = Mouth {
             ring: consumer,
             shared: Arc::clone(&shared),
-            channels: config.channels.into(),
+            channels: chosen.channels.into(),
             last: 0.0,
             primed: false,
         };
-        let stream = match format {
-            SampleFormat::F32 => build::<f32>(&device, config, mouth)?,
-            _ => build::<i16>(&device, config, mouth)?,
-        };
+        let stream = Stream::speak(&chosen, mouth)?;
         let resampler = if rate == RATE { None } else { Some(Resampler::quick(RATE, rate)?) };
-        stream.play()?;
-        let device = device.description().map_or_else(|_| String::new(), |description| description.name().to_owned());
-        Ok(Self { _stream: stream, device, ring, shared, resampler, resampled: Vec::new(), rate, pulse: Pulse::new() })
+        let (pulse, margin) = (Pulse::new(Instant::now()), Margin::new());
+        Ok(Self {
+            _stream: stream,
+            ring,
+            shared,
+            resampler,
+            resampled: Vec::new(),
+            rate,
+            pulse,
+            margin,
+            name: chosen.name,
+            system: chosen.system,
+        })
+    }
+
+    fn is_dead(&mut self, now: Instant) -> bool {
+        self.shared.is_lost() || self.pulse.is_dead(self.shared.callbacks(), now)
     }
 
     fn filled(&self) -> usize {
         RING - self.ring.slots()
     }
 
-    /// Whether there is less than the next callback and the margin take.
-    fn wants_more(&self) -> bool {
-        let margin = (u128::from(self.rate) * MARGIN.as_micros() / 1_000_000) as usize;
-        let level = (self.shared.largest.load(Ordering::Relaxed) + margin).min(RING / 2);
+    /// How much to play, if there is less than the next callback and the margin take.
+    fn wants(&mut self, now: Instant) -> Option<usize> {
+        let to_device = |samples: usize| samples * self.rate as usize / RATE as usize;
+        if let Some(least) = self.shared.take_least() {
+            self.margin.note(least * i64::from(RATE) / i64::from(self.rate), now);
+        }
+        let next = self.shared.last.load(Ordering::Relaxed);
+        let level = (next + to_device(self.margin.samples())).min(RING / 2);
         self.shared.wake.store(level, Ordering::Release);
-        self.filled() < level
+        let missing = level.saturating_sub(self.filled());
+        // What one callback takes is mixed at once; short of that, the ring would wait for the rest of a step.
+        let step = (next * RATE as usize / self.rate as usize).clamp(48, MOST);
+        (missing > 0).then_some(step)
     }
 
     fn play(&mut self, samples: &[f32]) {
@@ -156,15 +227,6 @@ impl Running {
     }
 }
 
-fn build<T>(device: &cpal::Device, config: cpal::StreamConfig, mut mouth: Mouth) -> Result<Stream>
-where
-    T: SizedSample + FromSample<f32>,
-{
-    let shared = Arc::clone(&mouth.shared);
-    let wanted = move |out: &mut [T], _: &cpal::OutputCallbackInfo| mouth.speak(out);
-    Ok(device.build_output_stream(config, wanted, move |error| shared.handle_error(&error), Some(BUILD))?)
-}
-
 /// The half of a loudspeaker that runs in the callback.
 struct Mouth {
     ring: Consumer<f32>,
@@ -175,7 +237,11 @@ struct Mouth {
     primed: bool,
 }
 
-impl Mouth {
+impl Speaks for Mouth {
+    fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     fn speak<T>(&mut self, out: &mut [T])
     where
         T: SizedSample + FromSample<f32>,
@@ -184,7 +250,7 @@ impl Mouth {
         const FADE: f32 = 0.9;
 
         let frames = out.len() / self.channels;
-        self.shared.count(frames);
+        let there = self.ring.slots();
         let mut missing = 0;
         for frame in out.chunks_exact_mut(self.channels) {
             self.last = self.ring.pop().unwrap_or_else(|_| {
@@ -193,10 +259,12 @@ impl Mouth {
             });
             frame.fill(T::from_sample_(self.last));
         }
-        self.primed |= missing < frames;
         if self.primed {
             self.shared.missed.fetch_add(missing as u64, Ordering::Relaxed);
+            self.shared.note_left(there as i64 - frames as i64);
         }
+        self.primed |= missing < frames;
+        self.shared.count(frames);
         if self.ring.slots() < self.shared.wake.load(Ordering::Acquire) {
             self.shared.wake_worker();
         }
@@ -230,6 +298,7 @@ mod tests {
 
         assert_eq!(out, [16_384; 48]);
         assert_eq!(mouth.shared.missed.load(Ordering::Relaxed), 2000 - 976);
+        assert_eq!(mouth.shared.take_least(), Some(976 - 2000));
     }
 
     #[test]

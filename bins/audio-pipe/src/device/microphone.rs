@@ -1,25 +1,29 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use codec::RATE;
-use cpal::traits::{DeviceTrait, StreamTrait};
-use cpal::{FromSample, SampleFormat, SizedSample, Stream};
-use edge::{Exit, WithExit};
+use cpal::{FromSample, SizedSample};
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::{BUILD, Chosen, Direction, Pulse, RETRY, RING, Shared, choose};
+use super::lookout::{Changes, Lookout, Retry};
+use super::select::{Name, System, choose, explained};
+use super::shared::{Pulse, Shared};
+use super::stream::{Hears, Stream};
+use super::{Direction, RING};
 use crate::resample::Resampler;
 use crate::stop::Stop;
 use crate::timeline::Timeline;
 
-/// A microphone that is listened to.
+/// A microphone that is listened to. It may come and go; while there is none, time passes.
 pub(crate) struct Microphone {
-    name: Option<String>,
+    wanted: Option<String>,
     period: Duration,
     running: Running,
+    lookout: Lookout,
+    changes: Changes,
     ready: Vec<f32>,
     timeline: Option<Timeline>,
     /// The number of the next sample.
@@ -28,21 +32,30 @@ pub(crate) struct Microphone {
 
 struct Running {
     _stream: Stream,
-    device: String,
     ring: Consumer<f32>,
     shared: Arc<Shared>,
     resampler: Option<Resampler>,
     rate: u32,
     pulse: Pulse,
+    name: Name,
+    system: System,
 }
 
 impl Microphone {
     /// Opens the device of that name, or the default one.
-    pub(crate) fn open(name: Option<&str>, period: Duration) -> Result<Self> {
-        let running = Running::start(name, period)
-            .map_err(|error| anyhow!("no microphone: {error:#}; --input FILE talks from a file instead"))
-            .exit(Exit::Unavailable)?;
-        Ok(Self { name: name.map(str::to_owned), period, running, ready: Vec::new(), timeline: None, at: 0 })
+    pub(crate) fn open(wanted: Option<&str>, period: Duration) -> Result<Self> {
+        let instead = "--input FILE talks from a file instead";
+        let running = explained(Running::start(wanted, period, None), "microphone", instead)?;
+        Ok(Self {
+            wanted: wanted.map(str::to_owned),
+            period,
+            lookout: Lookout::start(Direction::Input, wanted, running.system)?,
+            running,
+            changes: Changes::new("microphone"),
+            ready: Vec::new(),
+            timeline: None,
+            at: 0,
+        })
     }
 
     /// Waits for a whole frame and tells the number of its first sample. If everything is to end it is silent.
@@ -59,8 +72,11 @@ impl Microphone {
             if self.timeline.is_none() && !self.ready.is_empty() {
                 self.timeline = Some(Timeline::ago(self.ready.len() as u64));
             }
-            if self.running.pulse.is_dead(&self.running.shared) {
+            if self.running.is_dead(Instant::now()) {
                 self.restart(stop);
+            } else if self.lookout.sees_better(&self.running.name) {
+                self.lookout.forget();
+                self.search();
             }
             let missed = self.running.shared.missed.swap(0, Ordering::Relaxed);
             self.at += missed * u64::from(RATE) / u64::from(self.running.rate);
@@ -79,47 +95,57 @@ impl Microphone {
 
     /// What the device in use is called.
     pub(crate) fn device(&self) -> &str {
-        &self.running.device
+        &self.running.name.title
     }
 
     fn restart(&mut self, stop: &Stop) {
-        tracing::warn!("The microphone is lost; looking for it, or for another one");
-        while !stop.wait(RETRY) {
-            // Where a named device has gone, any other is better than silence.
-            let started =
-                Running::start(self.name.as_deref(), self.period).or_else(|_| Running::start(None, self.period));
-            match started {
-                Ok(running) => {
-                    tracing::warn!("A microphone is back");
-                    self.running = running;
-                    self.running.shared.adopt();
-                    self.ready.clear();
-                    let now = self.timeline.map_or(0, |timeline| timeline.sample(std::time::Instant::now()));
-                    self.at = self.at.max(now);
-                    return;
-                }
-                Err(error) => tracing::debug!("No microphone: {error:#}"),
+        self.lookout.forget();
+        let mut retry = Retry::new(Instant::now());
+        while !stop.wait(retry.wait(Instant::now())) {
+            if retry.is_due(Instant::now()) && self.search() {
+                return;
+            }
+        }
+    }
+
+    /// Looks for the device that is wanted, or for any other; whether one is in use.
+    fn search(&mut self) -> bool {
+        let before = Some(self.running.system);
+        let wanted = Running::start(self.wanted.as_deref(), self.period, before);
+        let is_wanted = wanted.is_ok() && self.wanted.is_some();
+        // Where a named device has gone, any other is better than silence.
+        match wanted.or_else(|_| Running::start(None, self.period, before)) {
+            Ok(running) => {
+                self.changes.uses(&self.running.name, &running.name, is_wanted);
+                self.running = running;
+                self.running.shared.adopt();
+                self.ready.clear();
+                let now = self.timeline.map_or(0, |timeline| timeline.sample(Instant::now()));
+                self.at = self.at.max(now);
+                true
+            }
+            Err(error) => {
+                self.changes.none(&self.running.name, &error);
+                false
             }
         }
     }
 }
 
 impl Running {
-    fn start(name: Option<&str>, period: Duration) -> Result<Self> {
-        let Chosen { device, config, format } = choose(Direction::Input, name, period)?;
+    fn start(name: Option<&str>, period: Duration, before: Option<System>) -> Result<Self> {
+        let chosen = choose(Direction::Input, name, period, before)?;
         let (producer, ring) = RingBuffer::new(RING);
         let shared = Arc::new(Shared::default());
-        let channels = config.channels.into();
-        let ear = Ear { ring: producer, shared: Arc::clone(&shared), channels };
-        let stream = match format {
-            SampleFormat::F32 => build::<f32>(&device, config, ear)?,
-            _ => build::<i16>(&device, config, ear)?,
-        };
-        stream.play()?;
-        let device = device.description().map_or_else(|_| String::new(), |description| description.name().to_owned());
-        let rate = config.sample_rate;
+        let ear = Ear { ring: producer, shared: Arc::clone(&shared), channels: chosen.channels.into() };
+        let stream = Stream::listen(&chosen, ear)?;
+        let (rate, pulse) = (chosen.rate, Pulse::new(Instant::now()));
         let resampler = if rate == RATE { None } else { Some(Resampler::quick(rate, RATE)?) };
-        Ok(Self { _stream: stream, device, ring, shared, resampler, rate, pulse: Pulse::new() })
+        Ok(Self { _stream: stream, ring, shared, resampler, rate, pulse, name: chosen.name, system: chosen.system })
+    }
+
+    fn is_dead(&mut self, now: Instant) -> bool {
+        self.shared.is_lost() || self.pulse.is_dead(self.shared.callbacks(), now)
     }
 
     /// Sleeps until that many samples, at 48 kHz, are there, but not long.
@@ -144,16 +170,6 @@ impl Running {
     }
 }
 
-fn build<T>(device: &cpal::Device, config: cpal::StreamConfig, mut ear: Ear) -> Result<Stream>
-where
-    T: SizedSample,
-    f32: FromSample<T>,
-{
-    let shared = Arc::clone(&ear.shared);
-    let heard = move |data: &[T], _: &cpal::InputCallbackInfo| ear.hear(data);
-    Ok(device.build_input_stream(config, heard, move |error| shared.handle_error(&error), Some(BUILD))?)
-}
-
 /// The half of a microphone that runs in the callback.
 struct Ear {
     ring: Producer<f32>,
@@ -161,7 +177,11 @@ struct Ear {
     channels: usize,
 }
 
-impl Ear {
+impl Hears for Ear {
+    fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     fn hear<T>(&mut self, data: &[T])
     where
         T: SizedSample,
@@ -208,7 +228,7 @@ mod tests {
 
         assert_eq!(ring.slots(), RING);
         assert_eq!(shared.missed.load(Ordering::Relaxed), 24 + 480);
-        assert_eq!(shared.largest.load(Ordering::Relaxed), RING);
+        assert_eq!(shared.frames(), 24 + 480 + RING as u64);
         assert!((ring.pop().expect("a sample") - 1.0).abs() < 0.001);
     }
 }

@@ -1,13 +1,18 @@
 //! Real streams on a private PulseAudio, whose devices are sinks that play to nowhere.
 
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{RATE, audio_pipe, has, lag, outcome, read_wav, skipped, voice, write_wav};
+use crate::server::Server;
+use crate::support::{RATE, audio_pipe, lag, outcome, voice, write_wav};
 
-const NO_SERVER: &str = "devices of a private PulseAudio";
+/// Longer than anything takes that works.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn without_a_sound_device_the_error_says_what_to_do_instead() {
@@ -27,19 +32,7 @@ fn a_loudspeaker_plays_and_a_microphone_hears() {
     let said = voice(2.0);
     write_wav(&wav, &said, 48_000, 1);
 
-    // file -> capture -> play -> loudspeaker, which the microphone hears -> capture -> play -> file
-    let mut ear = server.run(["capture", "--microphone", "heard"]).stdout(Stdio::piped()).spawn().expect("capture");
-    let heard = ear.stdout.take().expect("a pipe");
-    let mut recorder = server.run(["play", "--output", text(&out)]).stdin(heard).spawn().expect("play");
-    let mut mouth = server.run(["capture", "--input", text(&wav)]).stdout(Stdio::piped()).spawn().expect("capture");
-    let records = mouth.stdout.take().expect("a pipe");
-    assert_eq!(outcome(server.run(["play"]).stdin(records)), (Some(0), String::new()));
-    assert!(mouth.wait().expect("an end").success());
-    kill_process(Pid::from_child(&ear), Signal::TERM).expect("a process");
-    ear.wait().expect("an end");
-    assert!(recorder.wait().expect("an end").success());
-
-    let heard = read_wav(&out);
+    let heard = server.hear(["--speaker", "spk", "--microphone", "heard"], &wav, &out);
     let from = heard.iter().position(|sample| sample.abs() > 0.02).expect("a voice").saturating_sub(4800);
     let (lag, likeness) = lag(&said, &heard[from..]);
     assert!(lag < RATE / 2 && likeness > 0.7, "lags by {lag}, alike {likeness}");
@@ -62,71 +55,172 @@ fn devices_are_listed_and_chosen_by_a_part_of_their_name() {
     assert!(said.contains("none is called no such thing"), "{said}");
 }
 
-/// A private PulseAudio with one loudspeaker and a microphone that hears it.
-pub(crate) struct Server {
+#[test]
+fn a_pattern_and_what_is_known_of_a_device_are_enough_to_choose_it() {
+    let Some(server) = Server::start() else { return };
+    if !server.load("module-null-sink sink_name=studio rate=96000 channels=6 norewinds=1") {
+        return;
+    }
+    let listed = server.run(["devices", "--json"]).output().expect("devices");
+    let listed: Vec<serde_json::Value> =
+        String::from_utf8_lossy(&listed.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let studio = listed.iter().find(|device| device["id"] == "studio").expect("the device");
+    assert_eq!((&studio["rate"], &studio["channels"]), (&96_000.into(), &6.into()));
+    let monitor = listed.iter().find(|device| device["id"] == "studio.monitor").expect("its monitor");
+    assert_eq!(monitor["monitor"], true);
+
+    let args = ["latency", "--speaker", "stu*", "--microphone", "studio*tor", "--clicks", "3", "--json"];
+    let measured = server.run(args).output().expect("latency");
+    let measured: serde_json::Value = serde_json::from_slice(&measured.stdout).expect("JSON");
+    assert_eq!((&measured["loudspeaker"]["id"], &measured["heard"]), (&"studio".into(), &3.into()), "{measured}");
+}
+
+#[test]
+fn sound_passes_devices_of_any_rate_and_number_of_channels() {
+    let Some(server) = Server::start() else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let said = voice(2.0);
+    write_wav(&dir.path().join("in.wav"), &said, 48_000, 1);
+    for (name, shape) in
+        [("cd", "rate=44100 channels=2"), ("headset", "rate=16000 channels=1"), ("studio", "rate=96000 channels=6")]
+    {
+        if !server.load(&format!("module-null-sink sink_name={name} {shape} norewinds=1")) {
+            return;
+        }
+        let out = dir.path().join(format!("{name}.wav"));
+        let monitor = format!("{name}.monitor");
+        let heard = server.hear(["--speaker", name, "--microphone", &monitor], &dir.path().join("in.wav"), &out);
+        let from = heard.iter().position(|sample| sample.abs() > 0.02).expect("a voice").saturating_sub(4800);
+        let (lag, likeness) = lag(&said, &heard[from..]);
+        assert!(lag < RATE / 2 && likeness > 0.7, "{name}: lags by {lag}, alike {likeness}");
+    }
+}
+
+#[test]
+fn a_talk_outlives_its_sound_server_and_says_so_once() {
+    let Some(mut server) = Server::start() else { return };
+    let mut ear = Listener::start(server.run(["capture", "--microphone", "heard"]));
+    ear.until("sound", |listener| listener.bytes > 10_000);
+
+    server.kill();
+    ear.until("word of the loss", |listener| listener.has_said("The microphone"));
+    assert!(server.restart());
+    ear.until("word of its return", |listener| listener.has_said("is back"));
+    let before = ear.bytes;
+    ear.until("sound again", |listener| listener.bytes > before + 10_000);
+
+    assert_eq!(ear.warnings(), 2, "{:?}", ear.said);
+    ear.end();
+}
+
+#[test]
+fn who_is_unplugged_gives_way_to_the_default_and_takes_over_again_when_it_is_back() {
+    let Some(server) = Server::start() else { return };
+    let headset = "module-null-sink sink_name=headset rate=48000 channels=1 norewinds=1";
+    if !server.load(headset) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let wav = dir.path().join("in.wav");
+    write_wav(&wav, &voice(60.0), 48_000, 1);
+    let mut mouth = server.run(["capture", "--input", text(&wav)]).stdout(Stdio::piped()).spawn().expect("capture");
+    let records = mouth.stdout.take().expect("a pipe");
+    let mut speaker = server.run(["play", "--speaker", "headset"]);
+    speaker.stdin(records);
+    let mut speaker = Listener::start(speaker);
+    // What is heard at the default device is what the headset does not play any more.
+    let mut ear = Listener::start(server.run(["capture", "--microphone", "heard"]));
+    ear.until("sound", |listener| listener.bytes > 10_000);
+
+    server.unload("module-null-sink", "headset");
+    speaker.until("word of the other device", |listener| listener.has_said("from here on, in place of"));
+    assert!(server.load(headset));
+    speaker.until("word of its return", |listener| listener.has_said("again"));
+
+    assert_eq!(speaker.warnings(), 2, "{:?}", speaker.said);
+    assert!(speaker.is_running() && ear.is_running());
+    speaker.end();
+    ear.end();
+    let _ = mouth.kill();
+    let _ = mouth.wait();
+}
+
+#[test]
+fn a_silent_loop_says_what_to_do() {
+    let Some(server) = Server::start() else { return };
+    if !server.load("module-null-sink sink_name=deaf rate=48000 channels=1 norewinds=1") {
+        return;
+    }
+    let args = ["latency", "--microphone", "deaf.monitor", "--clicks", "2", "--within", "100"];
+    let (code, said) = outcome(&mut server.run(args));
+    assert_eq!(code, Some(69));
+    assert!(said.contains("none of 2 sounds came back; turn the loudspeaker up"), "{said}");
+}
+
+/// A running program, what it says and how much it gives.
+struct Listener {
     process: Child,
-    dir: tempfile::TempDir,
+    news: Receiver<News>,
+    said: Vec<String>,
+    bytes: usize,
 }
 
-impl Server {
-    pub(crate) fn start() -> Option<Self> {
-        if !has("pulseaudio", NO_SERVER) {
-            return None;
-        }
-        let dir = tempfile::tempdir().expect("a folder");
-        let (socket, ready) = (dir.path().join("native"), dir.path().join("ready"));
-        // Without rewinds the sink plays nothing ahead: otherwise what comes in its first 2 s can't be heard.
-        let script = format!(
-            "load-module module-native-protocol-unix socket={} auth-anonymous=1\n\
-             load-module module-null-sink sink_name=spk rate=48000 channels=1 norewinds=1\n\
-             load-module module-remap-source source_name=heard master=spk.monitor\n\
-             set-default-sink spk\n\
-             set-default-source heard\n",
-            socket.display()
-        );
-        let config = dir.path().join("pulse.pa");
-        std::fs::write(&config, script).expect("a file");
-        let mut command = Command::new("pulseaudio");
-        command.args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--disallow-exit", "--use-pid-file=no", "-F"]);
-        command.arg(&config).env("XDG_RUNTIME_DIR", dir.path()).env("HOME", dir.path()).env_remove("PULSE_SERVER");
-        let log = std::fs::File::create(ready).expect("a file");
-        let mut process = command.stdout(Stdio::null()).stderr(log).spawn().expect("pulseaudio");
-        loop {
-            let server = Self::list(&socket);
-            if server.contains("* microphone  heard") {
-                return Some(Self { process, dir });
+enum News {
+    Said(String),
+    Gave(usize),
+}
+
+impl Listener {
+    fn start(mut command: Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let (sender, news) = channel();
+        let (stderr, mut stdout) = (process.stderr.take().expect("a pipe"), process.stdout.take().expect("a pipe"));
+        let says = sender.clone();
+        std::thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| says.send(News::Said(line)))
+        });
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = std::io::Read::read(&mut stdout, &mut buffer) {
+                if sender.send(News::Gave(read)).is_err() {
+                    return;
+                }
             }
-            if process.try_wait().expect("a process").is_some() {
-                skipped(NO_SERVER, "pulseaudio does not run");
-                return None;
+        });
+        Self { process, news, said: Vec::new(), bytes: 0 }
+    }
+
+    fn until(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) {
+        while !wanted(self) {
+            match self.news.recv_timeout(PATIENCE) {
+                Ok(News::Said(line)) => self.said.push(line),
+                Ok(News::Gave(bytes)) => self.bytes += bytes,
+                Err(_) => panic!("no {what}; it said {:?} and gave {} bytes", self.said, self.bytes),
             }
         }
     }
 
-    fn list(socket: &Path) -> String {
-        let mut command = audio_pipe(["devices"]);
-        let listed = command.env("PULSE_SERVER", format!("unix:{}", socket.display())).output().expect("devices");
-        String::from_utf8_lossy(&listed.stdout).into_owned()
+    fn has_said(&self, words: &str) -> bool {
+        self.said.iter().any(|line| line.contains(words))
     }
 
-    fn run<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut command = audio_pipe(args);
-        command.env("PULSE_SERVER", self.address());
-        command
+    fn warnings(&self) -> usize {
+        self.said.iter().filter(|line| line.contains("WARN")).count()
     }
 
-    /// Where programs find it.
-    pub(crate) fn address(&self) -> String {
-        format!("unix:{}", self.socket().display())
+    fn is_running(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
     }
 
-    fn socket(&self) -> PathBuf {
-        self.dir.path().join("native")
+    fn end(mut self) {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).expect("a process");
+        self.process.wait().expect("an end");
     }
 }
 
-impl Drop for Server {
+impl Drop for Listener {
     fn drop(&mut self) {
+        // One that has ended needs no end.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -4,8 +4,8 @@ use std::process::{Child, Stdio};
 
 use wire::agent::FromPuncher;
 
-use crate::devices::Server;
 use crate::hub::Hub;
+use crate::server::Server;
 use crate::support::{SPOKEN, has, power, read_wav, spoken, text, write_wav};
 use crate::talk::in_ms;
 

@@ -7,5 +7,6 @@ mod files;
 mod gate;
 mod hub;
 mod pipes;
+mod server;
 mod support;
 mod talk;

@@ -1,0 +1,94 @@
+//! PulseAudio's own protocol, also spoken by PipeWire's stand-in for it.
+//!
+//! cpal speaks it, too, but asks the server for the time after every callback, clears a megabyte for every read, and lets
+//! the server drop what comes while it is busy for one period: 40 % of a core and a sound with holes in it where a
+//! sink's monitor is listened to. Here one thread reads, calls back and writes.
+
+mod connection;
+mod stream;
+
+use std::ffi::CString;
+
+use anyhow::Result;
+use pulseaudio::protocol::{Command, ServerInfo, SinkInfo, SourceInfo};
+
+pub(super) use connection::{Connection, is_there};
+pub(super) use stream::Stream;
+
+use super::Direction;
+use super::select::{Facts, Name};
+
+/// A sink or a source, as the server tells of it.
+#[derive(Clone, Debug)]
+pub(super) struct Device {
+    pub(super) name: Name,
+    pub(super) facts: Facts,
+    direction: Direction,
+}
+
+impl Device {
+    pub(super) fn is(&self, direction: Direction) -> bool {
+        self.direction == direction
+    }
+
+    fn of_sink(sink: &SinkInfo) -> Self {
+        let bus = sink.props.get_bytes(BUS);
+        Self {
+            name: name(&sink.name, sink.description.as_ref()),
+            facts: Facts {
+                rate: sink.sample_spec.sample_rate,
+                channels: sink.sample_spec.channels.into(),
+                latency_us: Some(sink.actual_latency).filter(|us| *us > 0),
+                is_muted: sink.muted,
+                is_bluetooth: bus.is_some_and(|bus| bus.starts_with(b"bluetooth")),
+                is_monitor: false,
+            },
+            direction: Direction::Output,
+        }
+    }
+
+    fn of_source(source: &SourceInfo) -> Self {
+        let bus = source.props.get_bytes(BUS);
+        Self {
+            name: name(&source.name, source.description.as_ref()),
+            facts: Facts {
+                rate: source.sample_spec.sample_rate,
+                channels: source.sample_spec.channels.into(),
+                latency_us: Some(source.actual_latency).filter(|us| *us > 0),
+                is_muted: source.muted,
+                is_bluetooth: bus.is_some_and(|bus| bus.starts_with(b"bluetooth")),
+                is_monitor: source.monitor_of_sink_index.is_some(),
+            },
+            direction: Direction::Input,
+        }
+    }
+}
+
+/// The property that says how a device is attached (PulseAudio's `PA_PROP_DEVICE_BUS`).
+const BUS: &std::ffi::CStr = c"device.bus";
+
+fn name(id: &CString, description: Option<&CString>) -> Name {
+    let text = |name: &CString| name.to_string_lossy().into_owned();
+    Name { id: text(id), title: text(description.unwrap_or(id)) }
+}
+
+impl Connection {
+    /// All sinks and sources.
+    pub(super) fn devices(&mut self) -> Result<Vec<Device>> {
+        let sinks: Vec<SinkInfo> = self.ask(&Command::GetSinkInfoList)?;
+        let sources: Vec<SourceInfo> = self.ask(&Command::GetSourceInfoList)?;
+        Ok(sinks.iter().map(Device::of_sink).chain(sources.iter().map(Device::of_source)).collect())
+    }
+
+    /// The device that the server uses if none is named.
+    pub(super) fn default_device(&mut self, direction: Direction) -> Result<Option<Device>> {
+        let info: ServerInfo = self.ask(&Command::GetServerInfo)?;
+        let default = match direction {
+            Direction::Input => info.default_source_name,
+            Direction::Output => info.default_sink_name,
+        };
+        let Some(default) = default else { return Ok(None) };
+        let default = default.to_string_lossy();
+        Ok(self.devices()?.into_iter().find(|device| device.is(direction) && device.name.id == default))
+    }
+}
