@@ -34,6 +34,7 @@
 //! | [`agent`], [`talks`] | a program's connection to its `puncher`, and questions to the talks there |
 //! | [`table`] | rows in columns |
 //! | [`forbid_fragments`] | datagrams that stay in one piece |
+//! | [`doctor`] | what a program says of the machine that it is to run on |
 //! | [`ready`] | telling a supervisor that the program serves |
 //!
 //! Only programs use it, never a core: it reads clocks, files and the environment.
@@ -41,6 +42,7 @@
 pub mod agent;
 mod args;
 pub mod dirs;
+pub mod doctor;
 mod exit;
 mod known_servers;
 pub mod ready;

@@ -2,9 +2,8 @@
 
 use std::net::UdpSocket;
 
-use edge::Exit;
+use edge::{Exit, doctor::Check};
 
-use super::Check;
 use crate::net::socket::{self, RECEIVE_BUFFER, Udp};
 
 /// Local programs find their puncher at a socket in a directory that is closed to others.

@@ -2,10 +2,9 @@
 
 use std::io::ErrorKind;
 
-use edge::Exit;
+use edge::{Exit, doctor::Check};
 use nat::{Mapping, Ports};
 
-use super::Check;
 use crate::classify::Found;
 
 /// A firewall on this very machine says so at once.

@@ -6,12 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edge::{Exit, KnownServers, ServerAddr};
+use edge::{Exit, KnownServers, ServerAddr, doctor::Check};
 use identity::Identity;
 use link::{Accept, Endpoint, Event, Kind};
 use wire::IdentityKey;
 
-use super::Check;
 use crate::{
     classify::Found,
     drive::{Core, drive},
