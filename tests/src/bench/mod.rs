@@ -4,6 +4,7 @@
 //! runs or more. What can't be measured here, for want of a program or of namespaces, is a row without a value.
 
 mod caller;
+mod devices;
 mod edges;
 mod figures;
 mod long;
@@ -53,6 +54,9 @@ pub struct Options {
     /// Also a call of ten minutes with loss and jitter
     #[arg(long)]
     pub long: bool,
+    /// Of the sound, only what goes through devices
+    #[arg(long)]
+    pub devices: bool,
     /// Instead of the other paths, every pair of routers, in both orders of arrival
     #[arg(long)]
     pub matrix: bool,
@@ -76,6 +80,7 @@ impl Bench {
         match self {
             Self::Paths if options.matrix => matrix::run(options, &mut sheet.of("matrix")).context("matrix"),
             Self::Paths => paths::run(&mut sheet.of("paths")).context("paths"),
+            Self::Sound if options.devices => devices::run(&mut sheet.of("sound")).context("devices"),
             Self::Sound => sound::run(options, &mut sheet.of("sound")).context("sound"),
             Self::Server => server::run(&mut sheet.of("server")).context("server"),
             Self::Relay => relay::run(&mut sheet.of("relay")).context("relay"),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    Options, edges,
+    Options, devices, edges,
     figures::{largest, mean, median},
     long, loss, mixing,
     pesq::Pesq,
@@ -63,6 +63,7 @@ pub(super) fn run(options: &Options, rows: &mut Rows<'_>) -> Result<()> {
     mixing::run(&bench.speeches, rows).context("many speakers")?;
     processing::run(&bench.speeches[0], &bench.speeches[1], rows).context("treat a voice")?;
     drop(bench);
+    devices::run(rows).context("a call through devices")?;
     if options.long {
         long::run(options, rows).context("a long call")?;
     }
