@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::device::PERIOD;
 use crate::file::{Encoding, Layout};
 
 mod voice;
@@ -37,6 +38,8 @@ Examples:
 pub(crate) enum Command {
     /// List microphones and loudspeakers
     Devices,
+    /// Look at what a talk needs of this machine, and say what to do
+    Doctor(DoctorArgs),
     /// Measure how long this machine takes from its loudspeaker to its microphone
     Latency(LatencyArgs),
     /// Write what the microphone hears as voice records to stdout
@@ -136,8 +139,6 @@ impl SourceArgs {
     }
 }
 
-/// How much sound devices give or take at a time: shorter is sooner, and more work.
-const PERIOD: Duration = Duration::from_micros(2500);
 /// The same for a talk with low delay.
 const SHORT_PERIOD: Duration = Duration::from_micros(1250);
 
@@ -169,6 +170,16 @@ impl SinkArgs {
     pub(crate) fn period(&self, low_delay: bool) -> Duration {
         self.speaker_period.unwrap_or(if low_delay { SHORT_PERIOD } else { PERIOD })
     }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// The microphone's name, a part of it, or a pattern such as *usb*
+    #[arg(long, value_name = "NAME")]
+    pub(crate) microphone: Option<String>,
+    /// The loudspeaker's name, a part of it, or a pattern such as *usb*
+    #[arg(long, value_name = "NAME")]
+    pub(crate) speaker: Option<String>,
 }
 
 #[derive(Args, Debug)]

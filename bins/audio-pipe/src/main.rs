@@ -6,6 +6,7 @@ mod chirp;
 mod control;
 mod convert;
 mod device;
+mod doctor;
 mod far_end;
 mod file;
 mod headset;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Devices => devices(cli.common.json),
+        Command::Doctor(args) => doctor::doctor(args, cli.common.json),
         Command::Latency(args) => latency::latency(args, cli.common.json),
         Command::Capture(args) => capture::capture(args),
         Command::Play(args) => playback::play(args),

@@ -10,7 +10,7 @@ use cpal::{FromSample, SizedSample};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::Direction;
-use super::select::{Facts, Name, choose, explained};
+use super::select::{Name, choose, explained};
 use super::shared::Shared;
 use super::stream::{Hears, Speaks, Stream};
 
@@ -34,7 +34,6 @@ pub(crate) struct Loopback {
 /// One of the two devices.
 pub(crate) struct Side {
     pub(crate) name: Name,
-    pub(crate) facts: Facts,
     pub(crate) rate: u32,
     pub(crate) channels: u16,
     shared: Arc<Shared>,
@@ -50,6 +49,11 @@ impl Side {
     pub(crate) fn period(&self) -> Duration {
         let frames = self.shared.frames() as f64 / self.shared.callbacks().max(1) as f64;
         Duration::from_secs_f64(frames / f64::from(self.rate))
+    }
+
+    /// How many frames callbacks have taken or brought.
+    pub(crate) fn frames(&self) -> u64 {
+        self.shared.frames()
     }
 
     /// Whether the stream still lives.
@@ -98,7 +102,6 @@ impl Loopback {
         let play = Arc::new(Play::default());
         let [microphone, loudspeaker] = [&ears, &mouth].map(|chosen| Side {
             name: chosen.name.clone(),
-            facts: chosen.facts.clone(),
             rate: chosen.rate,
             channels: chosen.channels,
             shared: Arc::default(),

@@ -18,7 +18,9 @@ mod select;
 mod shared;
 mod stream;
 
-use anyhow::{Result, anyhow};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
 use edge::{Exit, WithExit};
 
 pub(crate) use loopback::{Loopback, Side};
@@ -30,6 +32,9 @@ use select::{Host, System};
 
 /// Samples that a ring holds: half a second, so that a stalled worker loses nothing that could still be heard in time.
 const RING: usize = 24_000;
+
+/// How much sound devices give or take at a time, if nothing else is said: shorter is sooner, and more work.
+pub(crate) const PERIOD: Duration = Duration::from_micros(2500);
 
 /// Which way sound goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,4 +71,16 @@ pub(crate) fn list() -> Result<Vec<Listed>> {
         }
     }
     if listed.is_empty() { Err(anyhow!("the system has none")).exit(Exit::Unavailable) } else { Ok(listed) }
+}
+
+/// What is known of the device of that name, or of the default one.
+pub(crate) fn look_up(direction: Direction, wanted: Option<&str>) -> Result<Listed> {
+    let mut host = Host::open(None)?;
+    let device = host.find(direction, wanted)?.with_context(|| match wanted {
+        None => "the system has none".to_owned(),
+        Some(wanted) => format!("none is called {wanted}"),
+    })?;
+    let name = device.name().context("it has no name")?;
+    let facts = device.facts(direction);
+    Ok(Listed { direction, host: host.system().name(), name, facts, default: wanted.is_none() })
 }

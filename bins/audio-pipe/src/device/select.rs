@@ -15,7 +15,6 @@ use super::pulse;
 /// A device and how to run it.
 pub(super) struct Chosen {
     pub(super) name: Name,
-    pub(super) facts: Facts,
     pub(super) system: System,
     /// How much sound at a time.
     pub(super) period: Duration,
@@ -231,7 +230,7 @@ pub(super) fn choose(
         None => "the system has none".to_owned(),
         Some(wanted) => format!("none is called {wanted} (`audio-pipe devices` lists them)"),
     })?;
-    let (name, facts, system) = (device.name().unwrap_or_default(), device.facts(direction), host.system());
+    let (name, system) = (device.name().unwrap_or_default(), host.system());
     let (rate, channels, way) = match device {
         // The server converts what it brings or takes.
         #[cfg(target_os = "linux")]
@@ -241,7 +240,7 @@ pub(super) fn choose(
             (config.sample_rate, config.channels, Way::Cpal { device, config, format })
         }
     };
-    Ok(Chosen { name, facts, system, period, rate, channels, way })
+    Ok(Chosen { name, system, period, rate, channels, way })
 }
 
 impl Name {

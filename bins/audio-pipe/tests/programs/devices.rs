@@ -157,6 +157,25 @@ fn a_silent_loop_says_what_to_do() {
     assert!(said.contains("none of 2 sounds came back; turn the loudspeaker up"), "{said}");
 }
 
+#[test]
+fn the_doctor_looks_twelve_times_and_says_what_to_do() {
+    let Some(server) = Server::start() else { return };
+    let output = server.run(["doctor", "--json", "--microphone", "heard"]).output().expect("doctor");
+    let checks: Vec<serde_json::Value> =
+        String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().expect("a name")).collect();
+    let expected =
+        "sound system, microphone, loudspeaker, mixer, buffers, level, clocks, bluetooth, echo, priority, codec, disk";
+    assert_eq!(names.join(", "), expected);
+    let level = checks.iter().find(|check| check["name"] == "level").expect("a check");
+    assert!(level["verdict"] == "warn" && level["text"].as_str().expect("a text").contains("silence"), "{level}");
+    assert_eq!(output.status.code(), Some(0));
+
+    let (code, said) = outcome(&mut server.run(["doctor", "--microphone", "no such thing"]));
+    assert_eq!(code, Some(69));
+    assert!(said.contains("microphone: none is called no such thing; plug one in"), "{said}");
+}
+
 /// A running program, what it says and how much it gives.
 struct Listener {
     process: Child,
