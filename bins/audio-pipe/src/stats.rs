@@ -57,6 +57,8 @@ pub(crate) struct Speaker {
     pub(crate) malformed: u64,
     pub(crate) from_copy: u64,
     pub(crate) from_next: u64,
+    /// What later packets told of.
+    pub(crate) deep_ms: f64,
     pub(crate) concealed_ms: f64,
     pub(crate) played_ms: f64,
     pub(crate) shortened: u64,
@@ -84,6 +86,7 @@ impl Speaker {
             malformed: stats.malformed,
             from_copy: stats.from_copy,
             from_next: stats.from_next,
+            deep_ms: ms(stats.deep),
             concealed_ms: ms(stats.concealed),
             played_ms: ms(stats.played),
             shortened: stats.shortened,
