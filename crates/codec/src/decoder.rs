@@ -78,15 +78,21 @@ impl Decoder {
     /// [`Error::Reach`] if it tells nothing of that time, [`Error::Length`] as [`Self::conceal`].
     pub fn decode_deep(&mut self, later: &[u8], before: usize, out: &mut [f32]) -> Result<usize, Error> {
         self.check_length(out)?;
-        let deep = match &mut self.deep {
-            Some(deep) => deep,
-            none => none.insert(Deep::new()?),
-        };
+        let (state, channels) = (self.state, self.channels);
+        let deep = self.deep()?;
         let reach = deep.read(later);
         if before == 0 || before > reach {
             return Err(Error::Reach { before, reach });
         }
-        deep.decode(self.state, before, out, self.channels)
+        deep.decode(state, before, out, channels)
+    }
+
+    /// How many samples before the packet `later` that tells of by deep redundancy.
+    ///
+    /// # Errors
+    /// [`Error::Opus`] if there is no memory.
+    pub fn deep_reach(&mut self, later: &[u8]) -> Result<usize, Error> {
+        Ok(self.deep()?.read(later))
     }
 
     /// Fills `out`, as long as the lost frame was, with a guess at what was in it.
@@ -103,6 +109,13 @@ impl Decoder {
     pub fn reset(&mut self) {
         // SAFETY: the state is live, and this request takes nothing.
         unsafe { sys::opus_decoder_ctl(self.state.as_ptr(), sys::OPUS_RESET_STATE) };
+    }
+
+    fn deep(&mut self) -> Result<&mut Deep, Error> {
+        match &mut self.deep {
+            Some(deep) => Ok(deep),
+            none => Ok(none.insert(Deep::new()?)),
+        }
     }
 
     fn check_length(&self, out: &[f32]) -> Result<(), Error> {

@@ -13,20 +13,14 @@ pub trait Decode {
     fn decode_fec(&mut self, next: &[u8], out: &mut [f32]) -> Result<usize, Undecodable>;
 
     /// How many samples before the packet `later` that tells of (DRED).
-    fn deep_reach(&mut self, later: &[u8]) -> usize {
-        let _ = later;
-        0
-    }
+    fn deep_reach(&mut self, later: &[u8]) -> usize;
 
     /// Fills `out`, a multiple of 2.5 ms and at most 10 ms long, with the sound that began `before` samples before the
     /// packet `later`, from what that tells of it.
     ///
     /// # Errors
     /// [`Undecodable`] if it tells nothing of that time; the frame is then concealed.
-    fn decode_deep(&mut self, later: &[u8], before: usize, out: &mut [f32]) -> Result<usize, Undecodable> {
-        let _ = (later, before, out);
-        Err(Undecodable)
-    }
+    fn decode_deep(&mut self, later: &[u8], before: usize, out: &mut [f32]) -> Result<usize, Undecodable>;
 
     /// Makes up sound in place of a lost frame; `out` is a multiple of 2.5 ms long, at most 10 ms.
     fn conceal(&mut self, out: &mut [f32]);

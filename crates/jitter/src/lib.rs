@@ -28,6 +28,12 @@
 //!     fn decode_fec(&mut self, _next: &[u8], _out: &mut [f32]) -> Result<usize, Undecodable> {
 //!         Err(Undecodable)
 //!     }
+//!     fn deep_reach(&mut self, _later: &[u8]) -> usize {
+//!         0
+//!     }
+//!     fn decode_deep(&mut self, _later: &[u8], _before: usize, _out: &mut [f32]) -> Result<usize, Undecodable> {
+//!         Err(Undecodable)
+//!     }
 //!     fn conceal(&mut self, out: &mut [f32]) {
 //!         out.fill(0.25);
 //!     }

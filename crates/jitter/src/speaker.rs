@@ -336,6 +336,15 @@ mod tests {
             self.decode(next, out)
         }
 
+        fn deep_reach(&mut self, later: &[u8]) -> usize {
+            later.len() * 480
+        }
+
+        fn decode_deep(&mut self, later: &[u8], before: usize, out: &mut [f32]) -> Result<usize, Undecodable> {
+            assert!(before > 0 && out.len() <= 480 && out.len().is_multiple_of(120));
+            self.decode(later, out)
+        }
+
         fn conceal(&mut self, out: &mut [f32]) {
             assert!(out.len() <= 480 && out.len().is_multiple_of(120));
             out.fill(0.1);

@@ -20,6 +20,10 @@ impl Decode for Ear {
         self.0.as_mut().ok_or(Undecodable)?.decode_fec(next, out).map_err(|_| Undecodable)
     }
 
+    fn deep_reach(&mut self, later: &[u8]) -> usize {
+        self.0.as_mut().and_then(|decoder| decoder.deep_reach(later).ok()).unwrap_or(0)
+    }
+
     fn decode_deep(&mut self, later: &[u8], before: usize, out: &mut [f32]) -> Result<usize, Undecodable> {
         self.0.as_mut().ok_or(Undecodable)?.decode_deep(later, before, out).map_err(|_| Undecodable)
     }

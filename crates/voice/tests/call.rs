@@ -97,10 +97,10 @@ impl Call {
     }
 }
 
-/// Like speech: syllables of changing pitch, with pauses.
+/// Like speech: syllables of changing pitch, without pauses.
 fn speech(n: usize) -> f32 {
     let t = n as f32 / codec::RATE as f32;
-    let loud = (t * 4.0 * std::f32::consts::TAU).sin().max(0.0);
+    let loud = 0.6 + 0.4 * (t * 4.0 * std::f32::consts::TAU).sin();
     let phase = 140.0 * t + 3.0 * (t * 2.5).sin();
     let harmonic = |h: usize| ((phase * h as f32).fract() * std::f32::consts::TAU).sin() / h as f32;
     0.2 * loud * (1..20).map(harmonic).sum::<f32>()

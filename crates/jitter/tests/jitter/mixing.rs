@@ -26,6 +26,14 @@ impl Decode for Level {
         Err(Undecodable)
     }
 
+    fn deep_reach(&mut self, _: &[u8]) -> usize {
+        0
+    }
+
+    fn decode_deep(&mut self, _: &[u8], _: usize, _: &mut [f32]) -> Result<usize, Undecodable> {
+        Err(Undecodable)
+    }
+
     fn conceal(&mut self, out: &mut [f32]) {
         out.fill(0.0);
     }
