@@ -117,7 +117,7 @@ pub(crate) struct SourceArgs {
     #[arg(long)]
     pub(crate) low_delay: bool,
     /// Bits per second, such as 40000 or 40k
-    #[arg(long, value_name = "BITS", default_value = "40k", default_value_if("low_delay", "true", "64k"), value_parser = bitrate)]
+    #[arg(long, value_name = "BITS", default_value = "56k", default_value_if("low_delay", "true", "64k"), value_parser = bitrate)]
     pub(crate) bitrate: u32,
     /// How much sound one packet carries: 2.5, 5, 10, 20, 40 or 60
     #[arg(long, value_name = "MS", default_value = "10", default_value_if("low_delay", "true", "5"), value_parser = frame)]

@@ -97,6 +97,9 @@ impl Packetizer {
         if before.is_none_or(|before| before.bitrate != encoding.bitrate) {
             self.encoder.set_bitrate(encoding.bitrate)?;
         }
+        if before.is_none_or(|before| before.is_lossless != encoding.is_lossless) {
+            self.encoder.set_lossless(encoding.is_lossless)?;
+        }
         if before.is_none_or(|before| before.expected_loss != encoding.expected_loss) {
             self.encoder.set_expected_loss(encoding.expected_loss)?;
         }
@@ -327,7 +330,7 @@ mod tests {
     }
 
     fn long(is_long: bool) -> Encoding {
-        Encoding { bitrate: 34_000, is_long, expected_loss: 10, deep: Duration::ZERO }
+        Encoding { bitrate: 34_000, is_long, is_lossless: false, expected_loss: 10, deep: Duration::ZERO }
     }
 
     #[test]
@@ -361,7 +364,13 @@ mod tests {
     #[test]
     fn a_copy_has_no_deep_redundancy_for_the_packets_have_it() {
         let mut packets = packetizer();
-        let deep = Encoding { bitrate: 48_000, is_long: true, expected_loss: 25, deep: Duration::from_millis(500) };
+        let deep = Encoding {
+            bitrate: 48_000,
+            is_long: true,
+            is_lossless: false,
+            expected_loss: 25,
+            deep: Duration::from_millis(500),
+        };
         packets.follow(&deep).expect("settings");
         for n in 0..200 {
             let mut frame: Vec<f32> = (0..480).map(|i| ((n * 480 + i) as f32 / 40.0).sin() * 0.3).collect();
