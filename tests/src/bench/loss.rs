@@ -31,7 +31,8 @@ const JITTER_MS: f64 = 2.0;
 /// The device takes so much at a time, the microphone gives so much.
 const PULL: usize = 240;
 const BLOCK: usize = 480;
-const BITRATE: u32 = 40_000;
+/// As audio-pipe has it.
+const BITRATE: u32 = 56_000;
 const WIRE_KB_PER_S: f64 = 15.0;
 const PEER: PeerTag = PeerTag(1);
 
