@@ -147,7 +147,7 @@ impl Agents {
     pub(crate) fn send(&mut self, token: Token, record: &FromPuncher, registry: &Registry) -> bool {
         let Some(client) = self.clients.get_mut(&token) else { return false };
         match client.send(record).and_then(|()| client.watch(token, registry)) {
-            Ok(()) => true,
+            Ok(()) => client.is_listening(),
             Err(reason) => {
                 self.dismiss(token, &reason, registry);
                 false

@@ -45,6 +45,8 @@ pub(crate) struct Client {
     voice_waiting: usize,
     /// Whether the loop is told of room to write.
     awaits_room: bool,
+    /// Whether the program has closed the connection. What it said before is still to be read.
+    is_closed: bool,
     /// Voice records that were dropped because the program was slow.
     pub(crate) dropped: u64,
 }
@@ -65,6 +67,7 @@ impl Client {
             bytes_waiting: 0,
             voice_waiting: 0,
             awaits_room: false,
+            is_closed: false,
             dropped: 0,
         }
     }
@@ -100,8 +103,16 @@ impl Client {
         Ok(self.reader.next()?)
     }
 
+    /// Whether the program can still be told something, as far as is known.
+    pub(crate) fn is_listening(&self) -> bool {
+        !self.is_closed
+    }
+
     /// Queues a record and writes what the program's side has room for.
     pub(crate) fn send(&mut self, record: &FromPuncher) -> Result<(), Gone> {
+        if self.is_closed {
+            return Ok(());
+        }
         let is_voice = matches!(record, FromPuncher::Voice(_));
         if is_voice && self.voice_waiting >= MAX_VOICE_WAITING {
             self.drop_oldest_voice();
@@ -121,6 +132,10 @@ impl Client {
                 Ok(len) => self.written += len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind()) => {
+                    self.stop_listening();
+                    return Ok(());
+                }
                 Err(error) => return Err(error.into()),
             }
             if self.written == record.bytes.len() {
@@ -139,6 +154,13 @@ impl Client {
             self.awaits_room = is_blocked;
         }
         Ok(())
+    }
+
+    /// Nothing more is told; the end of the connection is found by reading, behind what the program said last.
+    fn stop_listening(&mut self) {
+        self.is_closed = true;
+        self.waiting.clear();
+        (self.written, self.bytes_waiting, self.voice_waiting) = (0, 0, 0);
     }
 
     fn drop_oldest_voice(&mut self) {
@@ -237,6 +259,19 @@ mod tests {
         assert!(!send_and_read(1));
         assert!(send_and_read(5000));
         assert!(!send_and_read(1));
+    }
+
+    #[test]
+    fn what_a_program_said_before_it_closed_is_read_though_it_can_be_told_nothing_more() {
+        let (mut client, mut theirs) = pair();
+        theirs.write_all(&frame::frame(&ToPuncher::Leave)).expect("write");
+        drop(theirs);
+
+        client.send(&FromPuncher::Closing).expect("no failure yet");
+
+        assert!(!client.is_listening());
+        assert!(matches!(client.read(), Err(Gone::Closed | Gone::Io(_))));
+        assert_eq!(client.next_record().expect("a record"), Some(ToPuncher::Leave));
     }
 
     #[test]
