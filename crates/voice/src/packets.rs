@@ -97,8 +97,8 @@ impl Packetizer {
         if before.is_none_or(|before| before.bitrate != encoding.bitrate) {
             self.encoder.set_bitrate(encoding.bitrate)?;
         }
-        if before.is_none_or(|before| before.is_lossless != encoding.is_lossless) {
-            self.encoder.set_lossless(encoding.is_lossless)?;
+        if before.is_none_or(|before| before.complexity != encoding.complexity) {
+            self.encoder.set_complexity(encoding.complexity)?;
         }
         if before.is_none_or(|before| before.expected_loss != encoding.expected_loss) {
             self.encoder.set_expected_loss(encoding.expected_loss)?;
@@ -330,7 +330,7 @@ mod tests {
     }
 
     fn long(is_long: bool) -> Encoding {
-        Encoding { bitrate: 34_000, is_long, is_lossless: false, expected_loss: 10, deep: Duration::ZERO }
+        Encoding { bitrate: 34_000, is_long, complexity: 9, expected_loss: 10, deep: Duration::ZERO }
     }
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
         let deep = Encoding {
             bitrate: 48_000,
             is_long: true,
-            is_lossless: false,
+            complexity: 9,
             expected_loss: 25,
             deep: Duration::from_millis(500),
         };

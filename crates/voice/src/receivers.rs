@@ -24,8 +24,11 @@ const COPY: u32 = 4 * 8;
 const TOLD: u32 = 93;
 /// A bitrate below this sounds better in frames of 20 ms, which halve the headers and are enhanced by the receiver.
 const LEAST_SHORT: u32 = 24_000;
-/// From this bitrate on speech needs no layer that predicts it, unless something gets lost (PESQ 4.4 against 4.2).
-const LEAST_LOSSLESS: u32 = 48_000;
+/// From this bitrate on a coarser search finds what sounds nearly as good (PESQ 4.52 of 4.54 at 56 kb/s), in half the time ...
+const AMPLE: u32 = 48_000;
+const COARSE: u8 = 4;
+/// ... where bits are few, a fine one is worth it.
+const FINE: u8 = 9;
 /// The bitrate is never lower than this.
 const LEAST: u32 = 16_000;
 /// How far back DRED should tell of.
@@ -74,8 +77,8 @@ pub struct Encoding {
     pub bitrate: u32,
     /// Whether two frames of 10 ms go together as one of 20 ms.
     pub is_long: bool,
-    /// Whether nothing is to be expected to be lost, and there are bits enough to do without what helps then.
-    pub is_lossless: bool,
+    /// The effort, 0 to 10.
+    pub complexity: u8,
     /// What to expect to be lost, in percent.
     pub expected_loss: u8,
     /// How far back each packet should tell of (DRED).
@@ -144,11 +147,10 @@ impl Receivers {
         let (deep_bitrate, deep_loss) = codec::Settings::DEEP;
         let expected_loss = self.peers.values().map(|receiver| receiver.expected_loss(now)).max().unwrap_or(0);
         let bitrate = if is_deep { deep_bitrate.max(room) } else { room.min(bitrate) };
-        let is_clean = strongest == Remedy::None && expected_loss == 0;
         Encoding {
             bitrate,
             is_long,
-            is_lossless: is_clean && !is_long && bitrate >= LEAST_LOSSLESS,
+            complexity: if bitrate >= AMPLE { COARSE } else { FINE },
             expected_loss: if is_deep { expected_loss.max(deep_loss) } else { expected_loss },
             deep: if is_deep { DEEP_REACH } else { Duration::ZERO },
         }
@@ -173,7 +175,7 @@ mod tests {
         receivers.join(PeerTag(1));
         receivers.join(PeerTag(2));
         let encoding =
-            Encoding { bitrate: BITRATE, is_long: false, is_lossless: false, expected_loss: 0, deep: Duration::ZERO };
+            Encoding { bitrate: BITRATE, is_long: false, complexity: FINE, expected_loss: 0, deep: Duration::ZERO };
         assert_eq!(receivers.plan(BITRATE, now), Plan { groups: vec![(Peers::All, &[])], encoding });
     }
 
@@ -193,12 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn speech_is_predicted_where_bits_are_few_or_something_was_lost() {
-        let (mut receivers, now) = (Receivers::default(), start());
-        let is_lossless = |receivers: &Receivers, bitrate, now| receivers.plan(bitrate, now).encoding.is_lossless;
-        assert!(is_lossless(&receivers, LEAST_LOSSLESS, now) && !is_lossless(&receivers, BITRATE, now));
-        receivers.handle_report(PeerTag(1), &Report { loss_permille: 5, ..Report::default() }, now);
-        assert!(!is_lossless(&receivers, LEAST_LOSSLESS, now) && is_lossless(&receivers, LEAST_LOSSLESS, now + WARY));
+    fn where_bits_are_few_more_effort_is_worth_it() {
+        let (receivers, now) = (Receivers::default(), start());
+        let complexity = |bitrate| receivers.plan(bitrate, now).encoding.complexity;
+        assert_eq!((complexity(AMPLE), complexity(BITRATE)), (COARSE, FINE));
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Bench {
 
     /// The same bits of sound, spent on a copy and LBRR, or on the frames alone.
     fn fixed(&self, kbps: u32, bitrate: u32, bounds: [f64; 3], rows: &mut Rows<'_>) -> Result<()> {
-        let encoding = Encoding { bitrate, is_long: true, is_lossless: false, expected_loss: 10, deep: Duration::ZERO };
+        let encoding = Encoding { bitrate, is_long: true, complexity: 9, expected_loss: 10, deep: Duration::ZERO };
         let ours = Scheme::Fixed(encoding, &[2]);
         let alone = Scheme::Fixed(Encoding { bitrate: 2 * bitrate, ..encoding }, &[]);
         super::progress(&format!("schemes of {kbps} kb/s"));
