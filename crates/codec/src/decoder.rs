@@ -150,12 +150,9 @@ impl Drop for Decoder {
 }
 
 /// How many samples of each channel a packet holds; `None` if it is no Opus packet.
-#[allow(unsafe_code, reason = "no safe crate reaches the decoder's complexity")]
 pub fn packet_samples(packet: &[u8]) -> Option<usize> {
-    let len = i32::try_from(packet.len()).ok().filter(|len| *len > 0)?;
-    // SAFETY: the pointer is to `len` bytes, at least one.
-    let samples = unsafe { sys::opus_packet_get_nb_samples(packet.as_ptr(), len, RATE as i32) };
-    usize::try_from(samples).ok().filter(|samples| *samples > 0 && *samples <= MAX_FRAME)
+    let samples = opus::packet::get_nb_samples(packet, RATE).ok();
+    samples.filter(|samples| *samples > 0 && *samples <= MAX_FRAME)
 }
 
 #[cfg(test)]

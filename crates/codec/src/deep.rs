@@ -96,13 +96,8 @@ impl Drop for Deep {
 ///
 /// # Errors
 /// [`Error::NotOpus`] if it is no packet; it is then as it was.
-#[allow(unsafe_code, reason = "no safe crate strips single packets in place")]
 pub fn strip(packet: &mut Vec<u8>) -> Result<(), Error> {
-    let not_opus = Error::NotOpus { len: packet.len() };
-    let len = i32::try_from(packet.len()).ok().filter(|len| *len > 0).ok_or_else(|| not_opus.clone())?;
-    // SAFETY: the bytes are `len` long and borrowed mutably; the result is no longer.
-    let stripped = unsafe { sys::opus_packet_unpad(packet.as_mut_ptr(), len) };
-    let stripped = usize::try_from(stripped).ok().filter(|stripped| *stripped > 0).ok_or(not_opus)?;
+    let stripped = opus::packet::unpad(packet).map_err(|_| Error::NotOpus { len: packet.len() })?;
     packet.truncate(stripped);
     Ok(())
 }
