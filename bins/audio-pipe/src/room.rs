@@ -259,11 +259,16 @@ fn state(presence: Presence) -> VoiceState {
 
 fn figures(stats: &jitter::Stats, jitter_ms: u16) -> Figures {
     let ms = |duration: std::time::Duration| u16::try_from(duration.as_millis()).unwrap_or(u16::MAX);
+    let millis = |samples: u64| samples * 1000 / u64::from(codec::RATE);
     Figures {
         received: stats.received,
         lost: stats.lost,
         late: stats.late,
-        concealed_ms: stats.concealed * 1000 / u64::from(codec::RATE),
+        concealed_ms: millis(stats.concealed),
+        from_next: stats.from_next,
+        from_copy: stats.from_copy,
+        deep_ms: millis(stats.deep),
+        played_ms: millis(stats.played),
         jitter_ms,
         buffer_ms: ms(stats.target),
         delay_ms: ms(stats.delay),

@@ -188,6 +188,14 @@ pub struct Figures {
     pub late: u64,
     /// Sound that was made up, in milliseconds.
     pub concealed_ms: u64,
+    /// Lost or late frames that the packet after them brought back (LBRR).
+    pub from_next: u64,
+    /// Lost or late frames that a copy brought back.
+    pub from_copy: u64,
+    /// Lost sound of which a later packet told (DRED), in milliseconds.
+    pub deep_ms: u64,
+    /// Sound that was played, in milliseconds, silence between talkspurts not.
+    pub played_ms: u64,
     /// The 98th percentile of the delay above the minimum, in milliseconds.
     pub jitter_ms: u16,
     /// What the buffer aims at, in milliseconds.
@@ -262,9 +270,13 @@ mod tests {
                 lost: 2,
                 late: 3,
                 concealed_ms: 4,
-                jitter_ms: 5,
-                buffer_ms: 6,
-                delay_ms: 7,
+                from_next: 5,
+                from_copy: 6,
+                deep_ms: 7,
+                played_ms: 8,
+                jitter_ms: 9,
+                buffer_ms: 10,
+                delay_ms: 11,
                 drift_ppm: -1,
             },
         };
@@ -274,7 +286,7 @@ mod tests {
         let bytes = [
             &[5, 1, 0, 0, 0, 127, 1, 1, 1, b'k', 1, b'v', 1][..],
             &[9, 1, b'a', 0xFF, 1, 2, 0, 0, 0, 1, 20],
-            &[1, 2, 3, 4, 5, 6, 7, 1],
+            &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 1],
         ];
         assert_eq!(encode(&status), bytes.concat());
     }

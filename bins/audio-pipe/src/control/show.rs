@@ -43,7 +43,8 @@ fn speaker(speaker: &Speaker) -> Value {
         "evened_db": speaker.evened_db, "muted": state.muted, "deafened": state.deafened,
         "recording": state.recording, "talking": state.talking, "dbov": dbov(speaker.level),
         "received": figures.received, "lost": figures.lost, "late": figures.late,
-        "concealed_ms": figures.concealed_ms, "jitter_ms": figures.jitter_ms, "buffer_ms": figures.buffer_ms,
+        "concealed_ms": figures.concealed_ms, "from_next": figures.from_next, "from_copy": figures.from_copy,
+        "deep_ms": figures.deep_ms, "played_ms": figures.played_ms, "jitter_ms": figures.jitter_ms, "buffer_ms": figures.buffer_ms,
         "delay_ms": figures.delay_ms, "drift_ppm": figures.drift_ppm,
     })
 }
