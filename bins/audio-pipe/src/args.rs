@@ -91,6 +91,9 @@ pub(crate) struct TalkArgs {
     /// Show levels on stderr
     #[arg(long)]
     pub(crate) meter: bool,
+    /// At the end write a page about the call to this file: by which path everybody was heard, how late, and what got lost
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
     /// Write a newline to this descriptor once sound goes both ways
     #[arg(long, value_name = "FD")]
     pub(crate) ready_fd: Option<RawFd>,

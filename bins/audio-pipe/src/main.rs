@@ -1,6 +1,7 @@
 //! Microphone to Opus frames, Opus frames to loudspeaker.
 
 mod args;
+mod call_report;
 mod capture;
 mod chirp;
 mod control;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use edge::agent::{Client, Writer};
 use edge::{Exit, WithExit};
 use jitter::Activity;
+use report::Stages;
 use voice::{Packetizer, Plan, Receivers};
 use wire::PeerTag;
 use wire::agent::{FromPuncher, Peers, ToPuncher, VoiceRecord};
@@ -20,6 +21,7 @@ use wire::peer::Lane;
 use wire::voice::{Report, Voice};
 
 use crate::args::TalkArgs;
+use crate::call_report::{self, CallReport};
 use crate::capture::{self, Source};
 use crate::control::{Desk, Switches};
 use crate::device;
@@ -49,6 +51,7 @@ struct Talk {
     room: playback::Shared,
     receivers: Arc<Mutex<Receivers>>,
     desk: Desk,
+    report: CallReport,
 }
 
 /// `audio-pipe talk`.
@@ -57,6 +60,7 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     let stop = Stop::on_signals(Arc::clone(&switches))?;
     // Everything that can be wrong here is found before the others see us.
     let ready = edge::ready::Ready::open(args.ready_fd)?;
+    args.report.as_deref().map_or(Ok(()), call_report::check)?;
     let mut settings = args.source.voice.settings()?;
     let packets = capture::packetizer(&args.source)?;
     let frame = packets.block();
@@ -73,13 +77,18 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     let room = Arc::new(Mutex::new(Room::new(&args.sink, Arc::clone(&switches))?));
     enter(&room).tell(played);
     let desk = Desk::new(switches, voice, Arc::clone(&room), args.source.bitrate);
-    let (client, _) = Client::connect(&args.target, Lane::Voice, "audio-pipe")?;
-    let talk = Talk { stop, writer: client.writer(), room, receivers: Arc::default(), desk };
+    let (client, opened) = Client::connect(&args.target, Lane::Voice, "audio-pipe")?;
+    let report = CallReport::begin(args.report.as_deref(), &opened, stages(args, frame));
+    let talk = Talk { stop, writer: client.writer(), room, receivers: Arc::default(), desk, report };
     let listening = talk.clone();
     start("reader", move || {
         device::raise();
         listening.stop.check(listening.listen(client));
     })?;
+    if talk.report.is_wanted() {
+        let (watching, target) = (talk.clone(), args.target.clone());
+        start("paths", move || watching.report.watch_paths(&target, &watching.stop))?;
+    }
     let captured = talk.start_capture(args, source, packets, own)?;
     let played = talk.start_playback(args, sink)?;
     ready.signal();
@@ -89,6 +98,7 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     let captured = captured.recv_timeout(GRACE).ok().flatten();
     let _ = played.recv_timeout(GRACE);
     talk.stop.check(playback::finish(&talk.room, captured, &args.sink));
+    talk.stop.check(talk.report.write());
     talk.writer.close();
     talk.stop.outcome()?;
     talk.stop.die_of_signal();
@@ -135,12 +145,14 @@ impl Talk {
     /// Hears what `puncher` says until it ends.
     fn listen(&self, mut client: Client) -> Result<()> {
         while let Some(record) = client.read()? {
+            self.report.hear(&record);
             match record {
                 FromPuncher::Voice(VoiceRecord { peers: Peers::One(peer), packet }) => {
                     let now = Instant::now();
                     let report = enter(&self.room).hear(peer, &packet, now);
                     if let Some(report) = report {
                         self.receivers().handle_report(peer, &report, now);
+                        self.report.note(|call, now| call.handle_report(peer, &report, now));
                     }
                 }
                 FromPuncher::Peer(peer) => {
@@ -184,6 +196,10 @@ impl Talk {
                 return meter.end();
             }
             let level = self.desk.own.look(&mut activity, samples);
+            if self.report.is_wanted() {
+                let status = self.desk.status();
+                self.report.note(|call, now| call.handle_status(&status, now));
+            }
             let changes = meter.update(self.desk.state(), level, enter(&self.room).take_seen());
             meter.show();
             for change in changes {
@@ -194,6 +210,17 @@ impl Talk {
 
     fn receivers(&self) -> MutexGuard<'_, Receivers> {
         self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What of the delay is the same all the time: a period of the microphone, a frame and what the encoder looks ahead, and two periods
+/// of the loudspeaker.
+fn stages(args: &TalkArgs, frame: usize) -> Stages {
+    let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
+    let (low_delay, frame) = (args.source.low_delay, Duration::from_secs_f64(frame as f64 / f64::from(codec::RATE)));
+    Stages {
+        capture_ms: ms(args.source.period() + frame) + if low_delay { 2.5 } else { 6.5 },
+        playout_ms: ms(2 * args.sink.period(low_delay)),
     }
 }
 

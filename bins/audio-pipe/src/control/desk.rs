@@ -105,7 +105,8 @@ impl Desk {
         ours.into_iter().chain(self.voice.words()).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
-    fn status(&self) -> Status {
+    /// How things are.
+    pub(crate) fn status(&self) -> Status {
         Status {
             pid: std::process::id(),
             own: self.state(),
