@@ -135,7 +135,7 @@ fn the_status_tells_of_everybody_and_of_every_setting() {
     assert_eq!((status["muted"].as_bool(), status["deafened"].as_bool()), (Some(false), Some(false)));
     assert_eq!(
         (status["settings"]["loudness"].as_str(), status["settings"]["bitrate"].as_str()),
-        (Some("on"), Some("40000"))
+        (Some("on"), Some("56000"))
     );
     let speakers = status["speakers"].as_array().expect("speakers");
     assert_eq!(speakers.iter().map(|speaker| speaker["peer"].as_str()).collect::<Vec<_>>(), [Some("m1"), Some("m2")]);
