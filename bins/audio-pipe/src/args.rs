@@ -31,6 +31,7 @@ Examples:
   audio-pipe toggle                  the microphone of the running talk, from a hotkey
   audio-pipe volume bob -6
   audio-pipe set gate ptt && audio-pipe ptt down
+  audio-pipe record start calls/today && audio-pipe record stop
   audio-pipe status --json | jq '.speakers[] | select(.talking).peer'
   audio-pipe encode < speech.wav > speech.opus";
 
@@ -88,6 +89,12 @@ pub(crate) struct TalkArgs {
     /// Begin with all sound off, and the microphone; SIGUSR2 turns it on and off
     #[arg(long)]
     pub(crate) deafen: bool,
+    /// Record to a folder, each speaker as it was sent; or a mix of all to a file that ends in .wav or .opus. The others are told
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) record: Option<PathBuf>,
+    /// Record a mix of all to the folder, too
+    #[arg(long, requires = "record")]
+    pub(crate) record_mix: bool,
     /// Show levels on stderr
     #[arg(long)]
     pub(crate) meter: bool,

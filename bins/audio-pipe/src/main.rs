@@ -16,6 +16,7 @@ mod meter;
 mod own_voice;
 mod playback;
 mod record;
+mod recording;
 mod resample;
 mod room;
 mod stats;

@@ -58,6 +58,14 @@ impl Meter {
         let mut changes = Vec::new();
         for (&peer, &Voice { state, level, .. }) in &voices {
             let before = self.voices.get(&peer);
+            if let Some(peer) = peer
+                && before.is_some_and(|before| before.state.recording) != state.recording
+            {
+                let name = voices.get(&Some(peer)).and_then(|voice| voice.name.as_ref());
+                let name = name.map_or_else(|| peer.to_string(), |name| Remote(name).show());
+                let what = if state.recording { "records this call" } else { "no longer records this call" };
+                tracing::info!("{name} {what}");
+            }
             // Who has just come is taken to be neither muted nor anything else.
             if before.map_or(peer.is_none() || state != VoiceState::default(), |before| before.state != state) {
                 changes.push(Local::Voice { peer, state });
@@ -94,7 +102,12 @@ impl Meter {
             None => bar("you", voice.level),
             Some(_) if voice.level >= FLOOR => String::new(),
             Some(peer) => {
-                bar(&voice.name.as_ref().map_or_else(|| peer.to_string(), |name| Remote(name).show()), voice.level)
+                let mark = if voice.state.recording { "(records) " } else { "" };
+                mark.to_owned()
+                    + &bar(
+                        &voice.name.as_ref().map_or_else(|| peer.to_string(), |name| Remote(name).show()),
+                        voice.level,
+                    )
             }
         });
         bars.collect()

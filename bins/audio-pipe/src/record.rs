@@ -87,7 +87,7 @@ impl Track {
 }
 
 /// A peer names itself as it likes; a file's name has letters, digits, hyphens and underscores.
-fn file_stem(name: &str) -> String {
+pub(crate) fn file_stem(name: &str) -> String {
     let safe = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
     let stem: String = name.chars().map(safe).take(MAX_NAME).collect();
     stem.trim_matches('_').to_owned()

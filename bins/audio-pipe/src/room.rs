@@ -17,6 +17,7 @@ use crate::control::{Switches, Volumes};
 use crate::far_end;
 use crate::file::{Encoding, Recording};
 use crate::record::Recordings;
+use crate::recording::Recorder;
 use crate::stats::{Played, Speaker, Stats};
 use crate::timeline::unix_ns;
 
@@ -35,6 +36,7 @@ pub(crate) struct Room {
     played: Played,
     /// Where what is played goes beside the loudspeaker.
     far_end: Option<far_end::Played>,
+    recorder: Option<Recorder>,
 }
 
 /// What is known of a peer beside its voice.
@@ -80,12 +82,18 @@ impl Room {
             gone: Vec::new(),
             played: Played::default(),
             far_end: None,
+            recorder: None,
         })
     }
 
     /// Lets whoever cancels echo know what is played.
     pub(crate) fn tell(&mut self, far_end: far_end::Played) {
         self.far_end = Some(far_end);
+    }
+
+    /// Lets whoever records have every packet that is taken.
+    pub(crate) fn record(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
     }
 
     /// Takes a packet; a report on our own voice comes back.
@@ -95,6 +103,9 @@ impl Room {
             Ok(Heard::Frame) => {
                 let person = self.people.entry(peer).or_insert_with(Person::new);
                 person.first_frame_unix_ns.get_or_insert_with(unix_ns);
+                if let Some(recorder) = &self.recorder {
+                    recorder.hear(peer, person.name.as_deref(), packet, now);
+                }
                 None
             }
             Ok(Heard::Refused) => None,
@@ -134,6 +145,9 @@ impl Room {
         let speaker = self.mixer.stats().find(|(tag, _)| *tag == peer).map(|(_, stats)| stats);
         self.gone.extend(speaker.map(|stats| self.describe(peer, stats)));
         self.people.remove(&peer);
+        if let Some(recorder) = &self.recorder {
+            recorder.leave(peer);
+        }
         self.mixer.remove(peer);
     }
 

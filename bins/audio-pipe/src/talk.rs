@@ -23,13 +23,14 @@ use wire::voice::{Report, Voice};
 use crate::args::TalkArgs;
 use crate::call_report::{self, CallReport};
 use crate::capture::{self, Source};
-use crate::control::{Desk, Switches};
+use crate::control::{self, Desk, Switches};
 use crate::device;
 use crate::far_end::far_end;
 use crate::headset;
 use crate::meter::Meter;
 use crate::own_voice::OwnVoice;
 use crate::playback::{self, Sink, enter};
+use crate::recording::Recorder;
 use crate::room::Room;
 use crate::stats::Captured;
 use crate::stop::Stop;
@@ -51,6 +52,7 @@ struct Talk {
     room: playback::Shared,
     receivers: Arc<Mutex<Receivers>>,
     desk: Desk,
+    recorder: Recorder,
     report: CallReport,
 }
 
@@ -76,10 +78,16 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     let own = OwnVoice::new(voice.clone(), frame, Some(reference));
     let room = Arc::new(Mutex::new(Room::new(&args.sink, Arc::clone(&switches))?));
     enter(&room).tell(played);
-    let desk = Desk::new(switches, voice, Arc::clone(&room), args.source.bitrate);
     let (client, opened) = Client::connect(&args.target, Lane::Voice, "audio-pipe")?;
+    let recorder = Recorder::new(Arc::clone(&switches), &opened.name);
+    enter(&room).record(recorder.clone());
+    let desk = Desk::new(switches, voice, Arc::clone(&room), recorder.clone(), args.source.bitrate);
+    if let Some(path) = &args.record {
+        // A mix comes beside the speakers here.
+        recorder.start(&control::record(path, args.record_mix, args.record_mix)?).exit(Exit::CannotCreate)?;
+    }
     let report = CallReport::begin(args.report.as_deref(), &opened, stages(args, frame));
-    let talk = Talk { stop, writer: client.writer(), room, receivers: Arc::default(), desk, report };
+    let talk = Talk { stop, writer: client.writer(), room, receivers: Arc::default(), desk, recorder, report };
     let listening = talk.clone();
     start("reader", move || {
         device::raise();
@@ -97,6 +105,7 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
 
     let captured = captured.recv_timeout(GRACE).ok().flatten();
     let _ = played.recv_timeout(GRACE);
+    talk.recorder.close();
     talk.stop.check(playback::finish(&talk.room, captured, &args.sink));
     talk.stop.check(talk.report.write());
     talk.writer.close();
@@ -238,6 +247,11 @@ impl Sender {
         let Plan { groups, mut encoding } = self.talk.receivers().plan(self.talk.desk.bitrate(), Instant::now());
         encoding.expected_loss = encoding.expected_loss.max(self.least_loss);
         packets.follow(&encoding)?;
+        if self.talk.recorder.is_running()
+            && let Some(packet) = packets.packet(&[])
+        {
+            self.talk.recorder.say(&packet, Instant::now());
+        }
         for (peers, copies) in groups {
             let Some(packet) = packets.packet(copies).filter(|_| !self.ended) else { continue };
             self.ended = self.talk.writer.send(&ToPuncher::Voice(VoiceRecord { peers, packet })).is_err();

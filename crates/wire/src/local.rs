@@ -76,6 +76,19 @@ pub enum Ask {
         /// To what.
         value: String,
     },
+    /// To record, or no longer to.
+    Record(Option<Record>),
+}
+
+/// What to record to where.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Record {
+    /// An absolute path: of a folder, or of a file for a mix.
+    pub path: String,
+    /// A mix of everybody, in the folder.
+    pub mix: bool,
+    /// Every speaker as it was sent, in the folder; so without [`Self::mix`], too.
+    pub each: bool,
 }
 
 /// How loud somebody is to be played here.
@@ -154,6 +167,8 @@ pub struct Status {
     pub settings: Vec<(String, String)>,
     /// Everybody else who is there.
     pub speakers: Vec<Speaker>,
+    /// To where the call is recorded, in words, or why it is no longer.
+    pub recording: Option<String>,
 }
 
 /// How a peer is heard.
@@ -213,7 +228,7 @@ mod tests {
 
     #[test]
     fn local_bytes() {
-        let rows: [(Local, &[u8]); 10] = [
+        let rows: [(Local, &[u8]); 11] = [
             (Local::Ask { id: 7, what: Ask::Status }, &[0, 7, 0]),
             (Local::Ask { id: 300, what: Ask::Mute(Some(true)) }, &[0, 0xAC, 2, 1, 1, 1]),
             (Local::Ask { id: 7, what: Ask::PushToTalk(true) }, &[0, 7, 3, 1]),
@@ -222,6 +237,7 @@ mod tests {
                 &[0, 7, 4, 9, 2, 0xFA],
             ),
             (Local::Ask { id: 7, what: Ask::Set { key: "k".into(), value: "v".into() } }, &[0, 7, 5, 1, b'k', 1, b'v']),
+            (Local::Ask { id: 7, what: Ask::Record(None) }, &[0, 7, 6, 0]),
             (Local::Asked { id: 7, talks: 2 }, &[1, 7, 2]),
             (Local::Answer { id: 7, answer: Err("no".into()) }, &[2, 7, 1, 2, b'n', b'o']),
             (
@@ -282,11 +298,12 @@ mod tests {
         };
         let settings = vec![("k".to_owned(), "v".to_owned())];
         let own = VoiceState { muted: true, ..VoiceState::default() };
-        let status = Status { pid: 5, own, level: 127, is_key_down: true, settings, speakers: vec![speaker] };
+        let speakers = vec![speaker];
+        let status = Status { pid: 5, own, level: 127, is_key_down: true, settings, speakers, recording: None };
         let bytes = [
             &[5, 1, 0, 0, 0, 127, 1, 1, 1, b'k', 1, b'v', 1][..],
             &[9, 1, b'a', 0xFF, 1, 2, 0, 0, 0, 1, 20],
-            &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 1],
+            &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 1, 0],
         ];
         assert_eq!(encode(&status), bytes.concat());
     }

@@ -9,6 +9,7 @@ use wire::local::{Ask, Status, VoiceState};
 use super::{Switch, Switches};
 use crate::args;
 use crate::playback::{self, enter};
+use crate::recording::Recorder;
 use crate::voice_settings::VoiceSettings;
 
 /// What is silent, in -dBov.
@@ -21,6 +22,7 @@ pub(crate) struct Desk {
     pub(crate) voice: VoiceSettings,
     pub(crate) own: Arc<Own>,
     room: playback::Shared,
+    recorder: Recorder,
     bitrate: Arc<AtomicU32>,
 }
 
@@ -35,8 +37,14 @@ pub(crate) struct Own {
 }
 
 impl Desk {
-    pub(crate) fn new(switches: Arc<Switches>, voice: VoiceSettings, room: playback::Shared, bitrate: u32) -> Self {
-        Self { switches, voice, own: Arc::default(), room, bitrate: Arc::new(AtomicU32::new(bitrate)) }
+    pub(crate) fn new(
+        switches: Arc<Switches>,
+        voice: VoiceSettings,
+        room: playback::Shared,
+        recorder: Recorder,
+        bitrate: u32,
+    ) -> Self {
+        Self { switches, voice, own: Arc::default(), room, recorder, bitrate: Arc::new(AtomicU32::new(bitrate)) }
     }
 
     /// Does what is asked for and tells how things are then, or why not.
@@ -48,6 +56,8 @@ impl Desk {
             Ask::PushToTalk(is_down) => self.press(is_down)?,
             Ask::Volume { peer, volume } => enter(&self.room).set_volume(peer, volume)?,
             Ask::Set { key, value } => self.set(&key, &value)?,
+            Ask::Record(Some(what)) => self.recorder.start(&what).map_err(|error| format!("{error:#}"))?,
+            Ask::Record(None) => self.recorder.stop().map_err(|error| format!("{error:#}"))?,
         }
         Ok(self.status())
     }
@@ -60,7 +70,8 @@ impl Desk {
     /// What the others see of us.
     pub(crate) fn state(&self) -> VoiceState {
         let (muted, deafened) = (self.switches.is_muted(), self.switches.is_deafened());
-        VoiceState { muted, deafened, recording: false, talking: !muted && self.own.is_talking.load(Ordering::Relaxed) }
+        let recording = self.switches.is_recording();
+        VoiceState { muted, deafened, recording, talking: !muted && self.own.is_talking.load(Ordering::Relaxed) }
     }
 
     fn press(&self, is_down: bool) -> Result<(), String> {
@@ -114,6 +125,7 @@ impl Desk {
             is_key_down: self.voice.is_pressed(),
             settings: self.settings(),
             speakers: enter(&self.room).speakers(),
+            recording: self.recorder.status(),
         }
     }
 }

@@ -7,7 +7,7 @@ mod show;
 mod switches;
 mod volumes;
 
-pub(crate) use args::Control;
+pub(crate) use args::{Control, record};
 pub(crate) use desk::Desk;
 pub(crate) use oneshot::run;
 pub(crate) use switches::{Switch, Switches};

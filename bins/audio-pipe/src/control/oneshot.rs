@@ -22,7 +22,7 @@ pub(crate) fn run(control: &Control, json: bool) -> Result<()> {
             let peers = client.roster()?;
             Ask::Volume { peer: talks::find_peer(&peers, &args.peer)?.tag, volume: args.volume }
         }
-        other => other.ask().context("this command asks for nothing")?,
+        other => other.ask()?.context("this command asks for nothing")?,
     };
     let answers = talks::ask(&mut client, what.clone(), PATIENCE)?;
     let mut refusal = None;
@@ -30,7 +30,12 @@ pub(crate) fn run(control: &Control, json: bool) -> Result<()> {
     for answer in answers {
         match answer {
             Ok(status) => {
-                let lines = if json { edge::json_line(&show::json(&status))? } else { show::text(&what, &status) };
+                let shows_recording = matches!(control, Control::Record(_));
+                let lines = match (json, shows_recording) {
+                    (true, _) => edge::json_line(&show::json(&status))?,
+                    (false, true) => show::recording(&status),
+                    (false, false) => show::text(&what, &status),
+                };
                 writeln!(out, "{lines}").context("write to the standard output").exit(Exit::Io)?;
             }
             Err(why) => drop(refusal.get_or_insert(why)),

@@ -19,7 +19,18 @@ pub(super) fn text(what: &Ask, status: &Status) -> String {
             let is_it = |(known, _): &&(String, String)| known == key;
             status.settings.iter().find(is_it).map(setting).unwrap_or_default()
         }
+        Ask::Record(_) => recording(status),
         Ask::Status => all(status),
+    }
+}
+
+/// Whether and to where the call is recorded.
+pub(super) fn recording(status: &Status) -> String {
+    let text = status.recording.as_ref().map(|recording| Remote(recording).show());
+    match text {
+        Some(text) if status.own.recording => format!("recording to {text}"),
+        Some(text) => format!("recording {text}"),
+        None => "nothing is recorded".to_owned(),
     }
 }
 
@@ -30,8 +41,8 @@ pub(super) fn json(status: &Status) -> Value {
     let own = status.own;
     json!({
         "v": 1, "type": "talk", "pid": status.pid, "muted": own.muted, "deafened": own.deafened,
-        "recording": own.recording, "talking": own.talking, "dbov": dbov(status.level),
-        "key_down": status.is_key_down, "settings": settings,
+        "recording": own.recording, "recording_to": status.recording, "talking": own.talking,
+        "dbov": dbov(status.level), "key_down": status.is_key_down, "settings": settings,
         "speakers": status.speakers.iter().map(speaker).collect::<Vec<_>>(),
     })
 }
@@ -52,7 +63,10 @@ fn speaker(speaker: &Speaker) -> Value {
 fn all(status: &Status) -> String {
     let settings: Vec<_> = status.settings.iter().map(setting).collect();
     let head = format!("{}, {}, level {} dBov", switches(status), talks::words(status.own), dbov(status.level));
-    let head = format!("{head}\n{}", settings.join(", "));
+    let mut head = format!("{head}\n{}", settings.join(", "));
+    if status.recording.is_some() {
+        head = format!("{head}\n{}", recording(status));
+    }
     if status.speakers.is_empty() {
         return format!("{head}\nnobody else is there");
     }
@@ -120,7 +134,7 @@ mod tests {
         };
         let own = VoiceState { muted: true, ..VoiceState::default() };
         let settings = vec![("bitrate".to_owned(), "40000".to_owned()), ("gate".to_owned(), "open".to_owned())];
-        Status { pid: 7, own, level: 127, is_key_down: false, settings, speakers: vec![bob] }
+        Status { pid: 7, own, level: 127, is_key_down: false, settings, speakers: vec![bob], recording: None }
     }
 
     #[test]

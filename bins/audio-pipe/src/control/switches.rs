@@ -1,6 +1,6 @@
-//! The two switches that everybody looks at: the microphone, and all sound.
+//! The two switches that everybody looks at, the microphone and all sound; and whether the call is recorded.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use wire::voice::Flags;
 
@@ -19,12 +19,12 @@ pub(crate) enum Switch {
 /// Whether the microphone is off, and whether everybody's sound is, too. Who hears nobody is not heard either: the microphone is off
 /// while all sound is, and afterwards as it was before.
 #[derive(Debug, Default)]
-pub(crate) struct Switches(AtomicU8);
+pub(crate) struct Switches(AtomicU8, AtomicBool);
 
 impl Switches {
     /// Switches to begin with.
     pub(crate) fn new(muted: bool, deafened: bool) -> Self {
-        Self(AtomicU8::new((u8::from(muted) * MUTED) | (u8::from(deafened) * DEAFENED)))
+        Self(AtomicU8::new((u8::from(muted) * MUTED) | (u8::from(deafened) * DEAFENED)), AtomicBool::new(false))
     }
 
     /// Turns one off or on; `None`: the other one of both. Who turns the microphone on wants to talk with somebody, and so hears again.
@@ -53,7 +53,18 @@ impl Switches {
 
     /// What every packet tells the others besides the mute.
     pub(crate) fn marks(&self) -> Flags {
-        if self.is_deafened() { Flags::DEAFENED } else { Flags::default() }
+        let mark = |holds, flag| if holds { flag } else { Flags::default() };
+        mark(self.is_deafened(), Flags::DEAFENED).with(mark(self.is_recording(), Flags::RECORDING))
+    }
+
+    /// Says whether the call is recorded here.
+    pub(crate) fn record(&self, is_recording: bool) {
+        self.1.store(is_recording, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    pub(crate) fn is_recording(&self) -> bool {
+        self.1.load(Ordering::Relaxed)
     }
 }
 

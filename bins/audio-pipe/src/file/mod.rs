@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use edge::{Exit, WithExit};
 
-pub(crate) use ogg::{OpusReader, OpusWriter};
+pub(crate) use ogg::{OpusReader, OpusWriter, opus_headers};
 pub(crate) use pcm::{Encoding, Layout, Pcm, PcmWriter};
 
 use crate::resample::Resampler;
@@ -140,6 +140,13 @@ impl Recording {
         let path = path.to_owned();
         let writer = writer.with_context(|| write_to(&path)).exit(Exit::Io)?;
         Ok(Self { writer, path })
+    }
+
+    /// Begins a mono WAV file in an empty file that is called so in errors.
+    pub(crate) fn on(file: File, path: &Path, encoding: Encoding) -> Result<Self> {
+        let layout = Layout { encoding, rate: codec::RATE, channels: 1 };
+        let writer = PcmWriter::wav(file, layout).with_context(|| write_to(path)).exit(Exit::Io)?;
+        Ok(Self { writer, path: path.to_owned() })
     }
 
     /// Appends samples; the channels are interleaved.

@@ -32,8 +32,9 @@ impl OpusWriter {
     pub(crate) fn new(file: File, encoder: Encoder, rate: u32, serial: u32) -> io::Result<Self> {
         let mut ogg = PacketWriter::new(BufWriter::new(file));
         let preskip = encoder.lookahead() as u16;
-        ogg.write_packet(head(preskip, rate), serial, PacketWriteEndInfo::EndPage, 0)?;
-        ogg.write_packet(tags(), serial, PacketWriteEndInfo::EndPage, 0)?;
+        let (head, tags) = opus_headers(1, preskip, rate, None);
+        ogg.write_packet(head, serial, PacketWriteEndInfo::EndPage, 0)?;
+        ogg.write_packet(tags, serial, PacketWriteEndInfo::EndPage, 0)?;
         let frame = Vec::with_capacity(encoder.frame());
         Ok(Self { ogg, encoder, serial, frame, held: None, samples: 0, encoded: 0, page_from: 0 })
     }
@@ -81,21 +82,27 @@ impl OpusWriter {
     }
 }
 
-fn head(preskip: u16, rate: u32) -> Vec<u8> {
-    let mut head = b"OpusHead\x01\x01".to_vec();
+/// The two packets that every stream begins with; `title` is whose sound it is.
+pub(crate) fn opus_headers(channels: u8, preskip: u16, rate: u32, title: Option<&str>) -> (Vec<u8>, Vec<u8>) {
+    let mut head = b"OpusHead\x01".to_vec();
+    head.push(channels);
     head.extend_from_slice(&preskip.to_le_bytes());
     head.extend_from_slice(&rate.to_le_bytes());
     head.extend_from_slice(&[0, 0, 0]); // output gain, mapping family
-    head
-}
-
-fn tags() -> Vec<u8> {
     let vendor = concat!("audio-pipe ", env!("CARGO_PKG_VERSION"));
     let mut tags = b"OpusTags".to_vec();
-    tags.extend_from_slice(&(vendor.len() as u32).to_le_bytes());
-    tags.extend_from_slice(vendor.as_bytes());
-    tags.extend_from_slice(&[0; 4]); // no comments
-    tags
+    let mut put = |text: &str| {
+        tags.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        tags.extend_from_slice(text.as_bytes());
+    };
+    put(vendor);
+    let comment = title.map(|title| format!("TITLE={title}"));
+    tags.extend_from_slice(&u32::from(comment.is_some()).to_le_bytes());
+    if let Some(comment) = comment {
+        tags.extend_from_slice(&(comment.len() as u32).to_le_bytes());
+        tags.extend_from_slice(comment.as_bytes());
+    }
+    (head, tags)
 }
 
 /// Decodes an Ogg Opus file page by page: only the page tells where its sound begins and ends.

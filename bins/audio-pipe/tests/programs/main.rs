@@ -7,6 +7,7 @@ mod files;
 mod gate;
 mod hub;
 mod pipes;
+mod recording;
 mod report;
 mod server;
 mod support;
