@@ -49,5 +49,11 @@ pub(crate) fn decode(args: &DecodeArgs) -> Result<()> {
         out.write(&samples)?;
         samples.clear();
     }
+    let damage = opus.damage();
+    if damage.places > 0 {
+        let ms = damage.samples * 1000 / u64::from(codec::RATE);
+        let name = shown(&args.input, "the standard input");
+        tracing::warn!("{name} is damaged in {} places; {ms} ms were made up", damage.places);
+    }
     out.finish()
 }

@@ -93,6 +93,11 @@ fn parse_format(reader: &mut impl Read, len: u32) -> Result<Layout> {
         (FORMAT_PCM, 32) => Encoding::S32,
         (FORMAT_FLOAT, 32) => Encoding::F32,
         (FORMAT_FLOAT, 64) => Encoding::F64,
+        (6 | 7, _) => {
+            bail!(
+                "a WAV file of A-law or mu-law samples, which are not read here; first: ffmpeg -i IN -c:a pcm_s16le OUT.wav"
+            )
+        }
         (tag, bits) => bail!("a WAV file of a kind that is not read here: format {tag}, {bits} bits"),
     };
     let layout =

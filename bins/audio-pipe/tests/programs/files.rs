@@ -120,6 +120,32 @@ fn streams_behind_each_other_are_played_behind_each_other() {
 }
 
 #[test]
+fn a_page_that_is_missing_or_damaged_is_made_up_and_told_of() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let [wav, opus, bad, back] = ["in.wav", "x.opus", "bad.opus", "back.wav"].map(|name| dir.path().join(name));
+    let said = voice(2.0);
+    write_wav(&wav, &said, 48_000, 1);
+    assert_eq!(outcome(&mut audio_pipe(["encode", text(&wav), text(&opus)])).0, Some(0));
+    let good = std::fs::read(&opus).expect("a file");
+    let pages: Vec<usize> = (0..good.len() - 4).filter(|at| &good[*at..*at + 4] == b"OggS").collect();
+    let missing = [&good[..pages[5]], &good[pages[6]..]].concat();
+    let mut damaged = good.clone();
+    damaged[pages[5] + 100] ^= 0x55;
+    let mut headless = good.clone();
+    headless[pages[5]] = b'X';
+    let with_note = [&good[..pages[5]], b"this is OggX no page", &good[pages[5]..]].concat();
+    for (what, bytes) in [("missing", missing), ("damaged", damaged), ("headless", headless), ("note", with_note)] {
+        std::fs::write(&bad, bytes).expect("a file");
+        let (code, told) = outcome(&mut audio_pipe(["decode", text(&bad), text(&back)]));
+        assert!(code == Some(0) && (told.contains("is damaged in") || what == "note"), "{what}: {code:?} {told}");
+        let heard = read_wav(&back);
+        assert_eq!(heard.len(), said.len(), "{what}");
+        let (lag, likeness) = lag(&said[60_000..], &heard[60_000..]);
+        assert!(lag == 0 && likeness > 0.9, "{what}: what comes behind it lags by {lag}, alike {likeness}");
+    }
+}
+
+#[test]
 fn bad_input_is_one_clear_sentence_and_the_right_code() {
     let dir = tempfile::tempdir().expect("a folder");
     let [wav, text_file, none] = ["in.wav", "note.wav", "none.wav"].map(|name| dir.path().join(name));
