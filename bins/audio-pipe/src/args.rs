@@ -224,9 +224,15 @@ pub(crate) struct EncodeArgs {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) raw: RawInput,
-    /// Bits per second, such as 40000 or 40k
-    #[arg(long, value_name = "BITS", default_value = "40k", value_parser = bitrate)]
-    pub(crate) bitrate: u32,
+    /// Bits per second, such as 40000 or 40k; 40k unless said, 64k of two channels, 128k of music
+    #[arg(long, value_name = "BITS", value_parser = bitrate)]
+    pub(crate) bitrate: Option<u32>,
+    /// For music rather than speech
+    #[arg(long)]
+    pub(crate) music: bool,
+    /// Mix two channels into one; more than two are in any case
+    #[arg(long)]
+    pub(crate) mono: bool,
     /// How much sound one packet carries: 2.5, 5, 10, 20, 40 or 60
     #[arg(long, value_name = "MS", default_value = "20", value_parser = frame)]
     pub(crate) frame_ms: Duration,

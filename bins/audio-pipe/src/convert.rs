@@ -1,18 +1,32 @@
 //! Files and pipes without a clock: WAV or bare samples to Ogg Opus and back.
 
 use anyhow::{Context, Result};
-use codec::{Encoder, Settings};
+use codec::{Encoder, Mode, Settings};
 use edge::{Exit, WithExit};
 
 use crate::args::{DecodeArgs, EncodeArgs};
-use crate::file::{self, Encoding, Mono, OpusReader, OpusWriter, Recording, shown};
+use crate::file::{self, Encoding, Mono, OpusReader, OpusWriter, Recording, Stereo, shown};
 use crate::timeline::unix_ns;
+
+/// Bits per second, unless other ones are asked for: of speech in one channel, of anything in two, of music.
+const BITRATE: u32 = 40_000;
+const STEREO_BITRATE: u32 = 64_000;
+const MUSIC_BITRATE: u32 = 128_000;
 
 /// `audio-pipe encode`.
 pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
-    let mut mono = Mono::open(&args.input, args.raw.layout())?;
+    let pcm = file::open_pcm(&args.input, args.raw.layout())?;
+    let found = pcm.layout();
+    let channels = if found.channels == 2 && !args.mono { 2 } else { 1 };
+    let usual = match (args.music, channels) {
+        (true, _) => MUSIC_BITRATE,
+        (false, 2) => STEREO_BITRATE,
+        _ => BITRATE,
+    };
     let settings = Settings {
-        bitrate: args.bitrate,
+        mode: if args.music { Mode::Music } else { Mode::Voice },
+        channels,
+        bitrate: args.bitrate.unwrap_or(usual),
         frame: args.frame_ms,
         complexity: 10,
         // A file loses nothing.
@@ -22,13 +36,37 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
     let encoder = Encoder::new(settings)?;
     let out = file::create(&args.output)?;
     let written = || format!("write to {}", shown(&args.output, "the standard output"));
-    let mut opus = OpusWriter::new(out, encoder, mono.rate(), unix_ns() as u32).with_context(written).exit(Exit::Io)?;
-    let mut samples = [0.0; 4800];
-    loop {
-        let read = mono.read(&mut samples)?;
-        opus.write(&samples[..read]).with_context(written).exit(Exit::Io)?;
-        if read < samples.len() {
-            return opus.finish().with_context(written).exit(Exit::Io);
+    let mut opus = OpusWriter::new(out, encoder, found.rate, unix_ns() as u32).with_context(written).exit(Exit::Io)?;
+    let mut source = if channels == 2 {
+        Sound::Stereo(Box::new(Stereo::of(pcm, &args.input)?))
+    } else {
+        Sound::Mono(Box::new(Mono::of(pcm, &args.input)?))
+    };
+    let mut samples = Vec::new();
+    while source.read(&mut samples)? {
+        opus.write(&samples).with_context(written).exit(Exit::Io)?;
+        samples.clear();
+    }
+    opus.finish().with_context(written).exit(Exit::Io)
+}
+
+/// What is encoded.
+enum Sound {
+    Mono(Box<Mono>),
+    Stereo(Box<Stereo>),
+}
+
+impl Sound {
+    /// Appends what comes next; `false` at the end.
+    fn read(&mut self, out: &mut Vec<f32>) -> Result<bool> {
+        match self {
+            Self::Stereo(stereo) => stereo.read(out),
+            Self::Mono(mono) => {
+                out.resize(4800, 0.0);
+                let read = mono.read(out)?;
+                out.truncate(read);
+                Ok(read > 0)
+            }
         }
     }
 }

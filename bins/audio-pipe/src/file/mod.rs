@@ -1,7 +1,9 @@
 //! Sound in files and pipes: WAV, bare samples, Ogg Opus.
 
 mod ogg;
+mod ogg_reader;
 mod pcm;
+mod stereo;
 mod wav;
 
 use std::fs::File;
@@ -12,8 +14,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use edge::{Exit, WithExit};
 
-pub(crate) use ogg::{OpusReader, OpusWriter, opus_headers};
+pub(crate) use ogg::{OpusWriter, opus_headers};
+pub(crate) use ogg_reader::OpusReader;
 pub(crate) use pcm::{Encoding, Layout, Pcm, PcmWriter};
+
+pub(crate) use stereo::Stereo;
 
 use crate::resample::Resampler;
 
@@ -52,6 +57,15 @@ pub(crate) fn create(path: &Path) -> Result<File> {
     File::create(path).with_context(|| format!("create {}", path.display())).exit(Exit::CannotCreate)
 }
 
+/// Opens a WAV file, or bare samples if `raw` tells their layout.
+pub(crate) fn open_pcm(path: &Path, raw: Option<Layout>) -> Result<Pcm> {
+    let reader = open(path)?;
+    match raw {
+        Some(layout) => Ok(Pcm::new(reader, layout, None)),
+        None => wav::read_header(reader).with_context(|| format!("read {}", shown(path, "the standard input"))),
+    }
+}
+
 /// A file of samples, read as 48 kHz mono whatever it is.
 pub(crate) struct Mono {
     pcm: Pcm,
@@ -67,12 +81,12 @@ pub(crate) struct Mono {
 impl Mono {
     /// Opens a WAV file, or bare samples if `raw` tells their layout.
     pub(crate) fn open(path: &Path, raw: Option<Layout>) -> Result<Self> {
+        Self::of(open_pcm(path, raw)?, path)
+    }
+
+    /// Reads what was opened at this path.
+    pub(crate) fn of(pcm: Pcm, path: &Path) -> Result<Self> {
         let name = shown(path, "the standard input");
-        let reader = open(path)?;
-        let pcm = match raw {
-            Some(layout) => Pcm::new(reader, layout, None),
-            None => wav::read_header(reader).with_context(|| format!("read {name}"))?,
-        };
         let rate = pcm.layout().rate;
         let resampler = if rate == codec::RATE { None } else { Some(Resampler::precise(rate, codec::RATE)?) };
         let is_live = is_standard(path) || std::fs::metadata(path).is_ok_and(|data| !data.is_file());
@@ -82,11 +96,6 @@ impl Mono {
     /// Whether it comes when it comes, as from a pipe: there is nothing in it to catch up with.
     pub(crate) fn is_live(&self) -> bool {
         self.is_live
-    }
-
-    /// Samples per second of the file itself.
-    pub(crate) fn rate(&self) -> u32 {
-        self.pcm.layout().rate
     }
 
     /// Fills `out`, less only at the end, and tells how many samples it is.

@@ -80,13 +80,7 @@ impl Pcm {
     /// Fills `out` with the mean of the channels, less only at the end. A file that is cut short ends where it is cut.
     pub(crate) fn read_mono(&mut self, out: &mut [f32]) -> io::Result<usize> {
         let frame = self.layout.frame();
-        let wanted = out.len() * frame;
-        let wanted = self.left.map_or(wanted, |left| wanted.min(usize::try_from(left).unwrap_or(usize::MAX)));
-        self.bytes.resize(wanted, 0);
-        let read = read_up_to(&mut self.reader, &mut self.bytes)?;
-        if let Some(left) = &mut self.left {
-            *left -= read as u64;
-        }
+        let read = self.fill(out.len())?;
         let frames = self.bytes[..read].chunks_exact(frame);
         let count = frames.len();
         for (out, frame) in out.iter_mut().zip(frames) {
@@ -95,6 +89,29 @@ impl Pcm {
             *out = sum / f32::from(self.layout.channels);
         }
         Ok(count)
+    }
+
+    /// Fills `out` with all channels, interleaved, less only at the end; tells how many samples of each channel.
+    pub(crate) fn read_all(&mut self, out: &mut [f32]) -> io::Result<usize> {
+        let read = self.fill(out.len() / usize::from(self.layout.channels))?;
+        let count = read / self.layout.frame();
+        let samples = self.bytes[..count * self.layout.frame()].chunks_exact(self.layout.encoding.size());
+        for (out, bytes) in out.iter_mut().zip(samples) {
+            *out = self.layout.encoding.decode(bytes);
+        }
+        Ok(count)
+    }
+
+    /// Reads the bytes of so many samples of each channel, as far as there are any.
+    fn fill(&mut self, samples: usize) -> io::Result<usize> {
+        let wanted = samples * self.layout.frame();
+        let wanted = self.left.map_or(wanted, |left| wanted.min(usize::try_from(left).unwrap_or(usize::MAX)));
+        self.bytes.resize(wanted, 0);
+        let read = read_up_to(&mut self.reader, &mut self.bytes)?;
+        if let Some(left) = &mut self.left {
+            *left -= read as u64;
+        }
+        Ok(read)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::{audio_pipe, has, lag, outcome, read_wav, voice, write_wav};
+use crate::support::{audio_pipe, has, lag, outcome, power, read_wav, voice, write_wav};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
@@ -37,7 +37,8 @@ fn stereo_at_44100_hz_through_pipes_keeps_its_length_and_place() {
     let stereo: Vec<f32> = (0..88_200).map(|n| said[n / 2 * 480 / 441]).collect();
     write_wav(&wav, &stereo, 44_100, 2);
 
-    let mut encode = audio_pipe(["encode"]).stdin(File::open(&wav).expect("a file")).stdout(Stdio::piped()).spawn();
+    let mut encode =
+        audio_pipe(["encode", "--mono"]).stdin(File::open(&wav).expect("a file")).stdout(Stdio::piped()).spawn();
     let opus = encode.as_mut().expect("encode").stdout.take().expect("a pipe");
     // Through two more pipes: the WAV on the way has a header without a length.
     let mut decode = audio_pipe(["decode"]).stdin(opus).stdout(Stdio::piped()).spawn();
@@ -54,6 +55,33 @@ fn stereo_at_44100_hz_through_pipes_keeps_its_length_and_place() {
     let (lag, likeness) = lag(&said, &heard);
     assert_eq!((heard.len(), lag), (48_000, 0));
     assert!(likeness > 0.9, "alike {likeness}");
+}
+
+#[test]
+fn two_channels_stay_two_and_apart_at_any_rate() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let [wav, opus, back] = ["in.wav", "x.opus", "back.raw"].map(|name| dir.path().join(name));
+    let said = voice(1.0);
+    for (rate, args) in [(48_000, &[][..]), (44_100, &["--music"]), (96_000, &["--music", "--bitrate", "96k"])] {
+        // All on the left.
+        let stereo = (0..rate as usize).flat_map(|n| [said[n * 480 / (rate as usize / 100)], 0.0]);
+        write_wav(&wav, &stereo.collect::<Vec<_>>(), rate, 2);
+        let encode = ["encode", text(&wav), text(&opus)];
+        assert_eq!(outcome(&mut audio_pipe(encode.into_iter().chain(args.iter().copied()))), (Some(0), String::new()));
+        assert_eq!(outcome(&mut audio_pipe(["decode", "--raw=f32le", text(&opus), text(&back)])).0, Some(0));
+        let bytes = std::fs::read(&back).expect("a file");
+        let sound: Vec<_> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        assert_eq!(sound.len(), 96_000, "{rate} Hz");
+        let [left, right] = [0, 1].map(|n| sound.iter().skip(n).step_by(2).copied().collect::<Vec<f32>>());
+        let (lag, likeness) = lag(&said, &left);
+        assert!(lag == 0 && likeness > 0.9, "{rate} Hz lag by {lag}, alike {likeness}");
+        assert!(power(&right) < power(&left) / 30.0, "{rate} Hz: {} {}", power(&left), power(&right));
+        if !args.is_empty() && has("opusinfo", "stereo that other programs read") {
+            let output = Command::new("opusinfo").arg(&opus).output().expect("opusinfo");
+            let told = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success() && told.contains("Channels: 2"), "{told}");
+        }
+    }
 }
 
 #[test]
