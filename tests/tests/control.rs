@@ -16,6 +16,7 @@ pub(crate) fn tests() -> Tests {
         switches_of_one_are_heard_and_seen_by_the_other,
         a_key_opens_the_gate_while_it_is_down,
         a_volume_is_heard_where_it_is_set_and_nowhere_else,
+        a_report_tells_of_the_path_and_of_who_was_heard,
     ]
 }
 
@@ -44,7 +45,8 @@ impl Call {
             let (pipe, heard) = (find("audio-pipe").unwrap(), home.path().join("heard.wav"));
             let words = [&pipe, Path::new("talk"), Path::new("--input"), said, Path::new("--output"), &heard];
             let words = words.map(|word| word.to_str().unwrap());
-            let more = [&["--"], &words[..], more].concat();
+            let page = home.path().join("report.html");
+            let more = [&["--"], &words[..], &["--report", page.to_str().unwrap()], more].concat();
             Member::with(&lab, &Options { node, channel: "den", name, more: &more })
         };
         let alice = join("A1", "alice", &said, &sounds[0], &[]);
@@ -97,6 +99,21 @@ impl Call {
             (loudest(&heard[heard.len().saturating_sub(9600)..]), loudest(&heard))
         })
     }
+}
+
+fn a_report_tells_of_the_path_and_of_who_was_heard() {
+    let mut call = Call::start();
+    let address = call.bob.until_direct("alice");
+    let Call { alice, bob, sounds, .. } = call;
+    bob.leave();
+    alice.leave();
+
+    let page = std::fs::read_to_string(sounds[1].path().join("report.html")).unwrap();
+    assert!(page.ends_with("</main></body></html>\n"), "{page}");
+    let row =
+        page.split("<bdi>alice</bdi></th>").nth(1).and_then(|rest| rest.split("</tr>").next()).unwrap_or_default();
+    assert!(row.starts_with(&format!("<td>direct, {address}")), "{row}");
+    assert!(!row.contains("never heard") && !row.contains("nothing came"), "{row}");
 }
 
 fn switches_of_one_are_heard_and_seen_by_the_other() {
