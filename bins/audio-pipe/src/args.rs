@@ -48,7 +48,7 @@ pub(crate) enum Command {
     /// Play voice records from stdin
     Play(PlayArgs),
     /// Talk and listen on the voice lane of a running puncher
-    Talk(TalkArgs),
+    Talk(Box<TalkArgs>),
     #[command(flatten)]
     Control(crate::control::Control),
     /// Turn WAV or bare samples into Ogg Opus
