@@ -32,7 +32,7 @@
 //! | [`ServerAddr`], [`InviteLink`] | what people paste to name a server or a channel |
 //! | [`dirs`], [`settings`], [`secret_file`], [`KnownServers`] | files and where they are |
 //! | [`agent`], [`talks`] | a program's connection to its `puncher`, and questions to the talks there |
-//! | [`table`] | rows in columns |
+//! | [`table()`] | rows in columns |
 //! | [`forbid_fragments`] | datagrams that stay in one piece |
 //! | [`doctor`] | what a program says of the machine that it is to run on |
 //! | [`ready`] | telling a supervisor that the program serves |
