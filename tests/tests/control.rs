@@ -86,6 +86,13 @@ impl Call {
         });
     }
 
+    /// Waits until bob has so many packets of alice's voice; how many there are.
+    fn until_bob_has_heard(&self, packets: u64) -> u64 {
+        let received = |call: &Self| call.at_bob("alice").and_then(|alice| alice["received"].as_u64()).unwrap_or(0);
+        self.until("alice is heard", |call| received(call) > packets);
+        received(self)
+    }
+
     /// Ends it; how loud the last fifth of a second of what each heard is, and the loudest.
     fn end(self) -> [(f32, f32); 2] {
         let Self { alice, bob, sounds, .. } = self;
@@ -104,6 +111,7 @@ impl Call {
 fn a_report_tells_of_the_path_and_of_who_was_heard() {
     let mut call = Call::start();
     let address = call.bob.until_direct("alice");
+    call.until_bob_has_heard(50);
     let Call { alice, bob, sounds, .. } = call;
     bob.leave();
     alice.leave();
@@ -166,10 +174,9 @@ fn a_key_opens_the_gate_while_it_is_down() {
 
 fn a_volume_is_heard_where_it_is_set_and_nowhere_else() {
     let call = Call::start();
+    let since = call.until_bob_has_heard(50);
     call.control(&call.bob, &["volume", "ALI", "-20"]);
-    let received = |call: &Call| call.at_bob("alice").and_then(|alice| alice["received"].as_u64()).unwrap_or(0);
-    let since = received(&call);
-    call.until("half a second more", |call| received(call) > since + 50);
+    call.until_bob_has_heard(since + 100);
     let alice = call.at_bob("alice").unwrap();
     assert_eq!((alice["volume_db"].as_i64(), alice["off"].as_bool()), (Some(-20), Some(false)));
     assert!(alice["dbov"].as_i64() > Some(-40), "her own level is as it was: {alice}");

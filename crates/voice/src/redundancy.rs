@@ -14,8 +14,8 @@ const REPORTS: f32 = 10.0;
 const QUEUE_MS: f32 = 60.0;
 /// Less loss than this, in percent, is not heard.
 const UNHEARD: f32 = 0.3;
-/// From this loss on, one copy is too often lost as well ...
-const MANY: f32 = 4.0;
+/// From this loss on, one copy is too often lost as well, and two are worth the 60 ms that the receiver waits longer ...
+const MANY: f32 = 7.0;
 /// ... and from this one on, two are.
 const MOST: f32 = 14.0;
 /// Nothing but what tells of a long time helps.
@@ -248,6 +248,7 @@ mod tests {
         let table = [
             (2, 10, Remedy::None),
             (30, 10, Remedy::Light),
+            (50, 11, Remedy::Light),
             (30, 30, Remedy::Wide),
             (100, 11, Remedy::Dense),
             (100, 30, Remedy::Dense),
