@@ -8,8 +8,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use identity::Identity;
 use quinn_proto::{
-    ClientConfig, ConnectionHandle, DatagramEvent, Endpoint as Quic, EndpointEvent, Incoming, ServerConfig, TimeSource,
-    Transmit as QuicTransmit, crypto::rustls::QuicServerConfig,
+    ClientConfig, ConnectionHandle, DatagramEvent, Endpoint as Quic, EndpointEvent, Incoming, Transmit as QuicTransmit,
 };
 use wire::{IdentityKey, datagram::MAX_DATAGRAM};
 use zeroize::Zeroizing;
@@ -24,13 +23,11 @@ use crate::{
     proof::{Known, Proofs},
     session::{Events, Session},
     tls::Tls,
-    transport::{endpoint_config, transport_config},
+    transport::{MAX_PENDING, endpoint_config, server_config, transport_config},
 };
 
 /// An endpoint has no more links than this, open and opening.
 pub const MAX_LINKS: usize = 4096;
-/// So many incoming links may be without proof at a time.
-const MAX_PENDING: usize = 512;
 /// From so many on, a stranger must show that it can be reached before anything is computed for it (RFC 9000, 8.1.2).
 const RETRY_ABOVE: usize = 64;
 /// Links from one expected address: the one in use, and attempts to replace it.
@@ -487,17 +484,4 @@ impl Endpoint {
     pub fn stats(&self, link: LinkId) -> Option<Stats> {
         self.sessions.get(&link).map(Session::stats)
     }
-}
-
-fn server_config(tls: Arc<QuicServerConfig>, kind: Kind, clock: &Arc<Clock>) -> Arc<ServerConfig> {
-    let mut config = ServerConfig::with_crypto(tls);
-    config
-        .transport_config(transport_config(kind, false))
-        // A peer's address is a name here and doesn't change; a member's is real and may.
-        .migration(kind == Kind::Signal)
-        .time_source(Arc::clone(clock) as Arc<dyn TimeSource>)
-        .max_incoming(MAX_PENDING)
-        .incoming_buffer_size(0)
-        .incoming_buffer_size_total(0);
-    Arc::new(config)
 }

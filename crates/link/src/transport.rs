@@ -1,13 +1,18 @@
 use std::{sync::Arc, time::Duration};
 
-use quinn_proto::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn_proto::{
+    EndpointConfig, IdleTimeout, ServerConfig, TimeSource, TransportConfig, VarInt, crypto::rustls::QuicServerConfig,
+};
 
 use crate::{
     Kind, bulk,
+    clock::Clock,
     ids::{Ids, OwnIds},
     lanes,
 };
 
+/// So many incoming links may be without proof at a time.
+pub(crate) const MAX_PENDING: usize = 512;
 /// Silence that ends a link; also the presence timeout of the rendezvous.
 const IDLE_TIMEOUT: VarInt = VarInt::from_u32(30_000);
 /// The client keeps a quiet link alive; one side is enough, its probe is answered.
@@ -67,5 +72,18 @@ pub(crate) fn transport_config(kind: Kind, is_client: bool) -> Arc<TransportConf
         .mtu_discovery_config(None)
         .enable_segmentation_offload(false)
         .allow_spin(false);
+    Arc::new(config)
+}
+
+pub(crate) fn server_config(tls: Arc<QuicServerConfig>, kind: Kind, clock: &Arc<Clock>) -> Arc<ServerConfig> {
+    let mut config = ServerConfig::with_crypto(tls);
+    config
+        .transport_config(transport_config(kind, false))
+        // A peer's address is a name here and doesn't change; a member's is real and may.
+        .migration(kind == Kind::Signal)
+        .time_source(Arc::clone(clock) as Arc<dyn TimeSource>)
+        .max_incoming(MAX_PENDING)
+        .incoming_buffer_size(0)
+        .incoming_buffer_size_total(0);
     Arc::new(config)
 }

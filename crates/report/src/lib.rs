@@ -23,3 +23,4 @@ mod svg;
 mod words;
 
 pub use call::{Call, Stages};
+pub use page::escaped;

@@ -16,7 +16,7 @@ const FEW: usize = 8;
 pub(crate) fn page(call: &Call) -> String {
     let mut people: Vec<&Person> = call.people.values().collect();
     people.sort_by(|a, b| a.name.cmp(&b.name));
-    let (channel, own) = (text(&call.channel), text(&call.own.name));
+    let (channel, own) = (escaped(&call.channel), escaped(&call.own.name));
     let mut page = format!(
         concat!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">",
@@ -53,9 +53,9 @@ fn summary(call: &Call, people: &[&Person], page: &mut String) {
     page.push_str("</tr></thead><tbody>");
     for person in people {
         let Row { path, delay, lost, missing, there } = Row::of(call, person);
-        let _ = write!(page, "<tr><th scope=\"row\"><bdi>{}</bdi></th>", text(&person.name));
+        let _ = write!(page, "<tr><th scope=\"row\"><bdi>{}</bdi></th>", escaped(&person.name));
         for cell in [path, delay, lost, missing, there] {
-            let _ = write!(page, "<td>{}</td>", text(&cell));
+            let _ = write!(page, "<td>{}</td>", escaped(&cell));
         }
         page.push_str("</tr>");
     }
@@ -82,8 +82,8 @@ fn details(call: &Call, person: &Person, page: &mut String) {
     let _ = write!(
         page,
         "<section><h2><bdi>{}</bdi></h2><p class=\"fact\">{}, {} from mouth to ear; packets lost: {}; missing: {}</p><div class=\"plots\">",
-        text(&person.name),
-        text(&row.path),
+        escaped(&person.name),
+        escaped(&row.path),
         row.delay,
         row.lost,
         row.missing
@@ -147,13 +147,13 @@ fn events(events: &Events, page: &mut String) {
     }
     page.push_str("<ol>");
     for (at, what) in &events.kept {
-        let _ = write!(page, "<li><time>{}</time> <bdi>{}</bdi></li>", moment(*at), text(what));
+        let _ = write!(page, "<li><time>{}</time> <bdi>{}</bdi></li>", moment(*at), escaped(what));
     }
     page.push_str("</ol></details>");
 }
 
-/// Text as HTML. What reorders or controls text is replaced: it must not change what stands around it.
-fn text(raw: &str) -> String {
+/// Gives text as HTML. What reorders or controls text is replaced: it must not change what stands around it.
+pub fn escaped(raw: &str) -> String {
     raw.chars().fold(String::new(), |mut out, c| {
         match c {
             '&' => out.push_str("&amp;"),
@@ -177,6 +177,6 @@ mod tests {
 
     #[test]
     fn a_name_is_not_markup_and_turns_nothing_around() {
-        assert_eq!(text("<a href=\"x\">'&\u{1b}\u{202e}"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;\u{fffd}\u{fffd}");
+        assert_eq!(escaped("<a href=\"x\">'&\u{1b}\u{202e}"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;\u{fffd}\u{fffd}");
     }
 }

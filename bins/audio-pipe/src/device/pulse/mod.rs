@@ -10,7 +10,7 @@ mod stream;
 use std::ffi::CString;
 
 use anyhow::Result;
-use pulseaudio::protocol::{Command, ServerInfo, SinkInfo, SourceInfo};
+use pulseaudio::protocol::{Command, Props, SampleSpec, ServerInfo, SinkInfo, SourceInfo};
 
 pub(super) use connection::{Connection, is_there};
 pub(super) use stream::Stream;
@@ -32,35 +32,29 @@ impl Device {
     }
 
     fn of_sink(sink: &SinkInfo) -> Self {
-        let bus = sink.props.get_bytes(BUS);
-        Self {
-            name: name(&sink.name, sink.description.as_ref()),
-            facts: Facts {
-                rate: sink.sample_spec.sample_rate,
-                channels: sink.sample_spec.channels.into(),
-                latency_us: Some(sink.actual_latency).filter(|us| *us > 0),
-                is_muted: sink.muted,
-                is_bluetooth: bus.is_some_and(|bus| bus.starts_with(b"bluetooth")),
-                is_monitor: false,
-            },
-            direction: Direction::Output,
-        }
+        let facts = facts(&sink.sample_spec, sink.actual_latency, sink.muted, &sink.props);
+        Self { name: name(&sink.name, sink.description.as_ref()), facts, direction: Direction::Output }
     }
 
     fn of_source(source: &SourceInfo) -> Self {
-        let bus = source.props.get_bytes(BUS);
+        let facts = facts(&source.sample_spec, source.actual_latency, source.muted, &source.props);
         Self {
             name: name(&source.name, source.description.as_ref()),
-            facts: Facts {
-                rate: source.sample_spec.sample_rate,
-                channels: source.sample_spec.channels.into(),
-                latency_us: Some(source.actual_latency).filter(|us| *us > 0),
-                is_muted: source.muted,
-                is_bluetooth: bus.is_some_and(|bus| bus.starts_with(b"bluetooth")),
-                is_monitor: source.monitor_of_sink_index.is_some(),
-            },
+            facts: Facts { is_monitor: source.monitor_of_sink_index.is_some(), ..facts },
             direction: Direction::Input,
         }
+    }
+}
+
+fn facts(spec: &SampleSpec, latency_us: u64, is_muted: bool, props: &Props) -> Facts {
+    let bus = props.get_bytes(BUS);
+    Facts {
+        rate: spec.sample_rate,
+        channels: spec.channels.into(),
+        latency_us: Some(latency_us).filter(|us| *us > 0),
+        is_muted,
+        is_bluetooth: bus.is_some_and(|bus| bus.starts_with(b"bluetooth")),
+        is_monitor: false,
     }
 }
 
