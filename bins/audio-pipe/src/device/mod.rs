@@ -1,7 +1,7 @@
 //! Sound devices: PulseAudio by its own protocol, all others by cpal.
 //!
 //! Callbacks only move samples between the device and a ring, and count; a worker at the other end of the ring does the
-//! rest. A device that vanishes, stands still or is no longer the one to use gives way to another, and comes back when it
+//! rest. PulseAudio, which says what it wants to play, is given it by the worker itself, without a ring. A device that vanishes, stands still or is no longer the one to use gives way to another, and comes back when it
 //! can; the call goes on. Every stream has a connection of its own, and a buffer as short as it was asked for, for what
 //! systems choose by themselves is up to 2 s.
 
@@ -14,6 +14,7 @@ mod microphone;
 mod priority;
 #[cfg(target_os = "linux")]
 mod pulse;
+mod ring;
 mod select;
 mod shared;
 mod stream;

@@ -136,6 +136,27 @@ impl Host {
         }
     }
 
+    /// Lets the system tell of changes, if it can.
+    pub(super) fn subscribe(&mut self) -> Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Pulse(connection) => connection.subscribe(),
+            Self::Cpal(_) => Ok(()),
+        }
+    }
+
+    /// Waits until devices may have changed, for so long at most; whether it is time to look.
+    pub(super) fn wait(&mut self, patience: Duration) -> Result<bool> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Pulse(connection) => connection.wait_for_news(patience),
+            Self::Cpal(_) => {
+                std::thread::park_timeout(patience);
+                Ok(true)
+            }
+        }
+    }
+
     /// All devices of one direction that are of use.
     pub(super) fn devices(&mut self, direction: Direction) -> Result<Vec<Device>> {
         Ok(match self {

@@ -1,18 +1,21 @@
 use std::ffi::CString;
 use std::io::{self, Cursor, Read, Write};
+use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use pulseaudio::protocol::{
     AuthParams, AuthReply, Command, CommandReply, DESCRIPTOR_SIZE, MAX_VERSION, Prop, Props, PulseError,
-    SetClientNameReply, TagStructReader, encode_command_message, read_descriptor,
+    SetClientNameReply, SubscriptionMask, TagStructReader, encode_command_message, read_descriptor,
 };
 
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A longer message is none that this program asks for: as much sound as PulseAudio holds for one stream.
 const MOST: usize = 4 << 20;
+/// Room for what is read at a time.
+const ROOM: usize = 16 << 10;
 /// A cookie's length; one of zeros is taken where none is wanted.
 const COOKIE: usize = 256;
 /// The channel of messages that are not sound.
@@ -28,8 +31,17 @@ pub(in crate::device) struct Connection {
     socket: UnixStream,
     version: u16,
     seq: u32,
-    incoming: Vec<u8>,
+    incoming: Incoming,
     outgoing: Vec<u8>,
+    /// The server has told of a change since it was last asked for news.
+    has_news: bool,
+}
+
+/// What was read: as much as there was, so that a message costs one call of the system and not two.
+struct Incoming {
+    bytes: Vec<u8>,
+    begin: usize,
+    end: usize,
 }
 
 /// What came from the server.
@@ -54,7 +66,14 @@ impl Connection {
             supports_memfd: false,
             cookie: cookie.unwrap_or_else(|| vec![0; COOKIE]),
         };
-        let mut connection = Self { socket, version: MAX_VERSION, seq: 0, incoming: Vec::new(), outgoing: Vec::new() };
+        let mut connection = Self {
+            socket,
+            version: MAX_VERSION,
+            seq: 0,
+            incoming: Incoming::new(),
+            outgoing: Vec::new(),
+            has_news: false,
+        };
         let reply: AuthReply = connection.ask(&Command::Auth(auth)).context("be let in by PulseAudio")?;
         connection.version = MAX_VERSION.min(reply.version);
         let mut props = Props::new();
@@ -63,7 +82,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Asks, and waits for the answer. What else comes is dropped.
+    /// Asks, and waits for the answer. Of what else comes only news count.
     pub(in crate::device) fn ask<R: CommandReply>(&mut self, command: &Command) -> Result<R> {
         let asked = self.send(command)?;
         let version = self.version;
@@ -75,6 +94,7 @@ impl Connection {
             match command {
                 Command::Reply if seq == asked => return Ok(TagStructReader::new(&mut rest, version).read()?),
                 Command::Error(error) if seq == asked => return Err(refusal(error)),
+                Command::SubscribeEvent(_) => self.has_news = true,
                 _ => {}
             }
         }
@@ -88,9 +108,30 @@ impl Connection {
             match message {
                 Message::Command(seq, Command::Reply, _) if seq == asked => return Ok(()),
                 Message::Command(seq, Command::Error(error), _) if seq == asked => return Err(refusal(error)),
+                Message::Command(_, Command::SubscribeEvent(_), _) => self.has_news = true,
                 _ => {}
             }
         }
+    }
+
+    /// Lets the server tell from here on when devices or defaults change.
+    pub(in crate::device) fn subscribe(&mut self) -> Result<()> {
+        let what = SubscriptionMask::SINK | SubscriptionMask::SOURCE | SubscriptionMask::SERVER;
+        self.order(&Command::Subscribe(what))
+    }
+
+    /// Waits for news, for so long at most; whether there were any.
+    pub(in crate::device) fn wait_for_news(&mut self, patience: Duration) -> Result<bool> {
+        self.set_patience(patience)?;
+        while !self.has_news {
+            match self.receive()? {
+                None => break,
+                Some(Message::Command(_, Command::SubscribeEvent(_), _)) => self.has_news = true,
+                Some(_) => {}
+            }
+        }
+        self.set_patience(PATIENCE)?;
+        Ok(std::mem::take(&mut self.has_news))
     }
 
     /// Sends a command and gives its number.
@@ -106,51 +147,23 @@ impl Connection {
         self.socket.write_all(bytes).context("write to PulseAudio")
     }
 
-    /// The next message; `None` if none begins in time.
+    /// The next message; `None` if there is no whole one in time.
     pub(super) fn receive(&mut self) -> Result<Option<Message<'_>>> {
-        let mut head = [0; DESCRIPTOR_SIZE];
-        if !self.fill(&mut head)? {
-            return Ok(None);
+        let (channel, body) = loop {
+            if let Some(message) = self.incoming.next()? {
+                break message;
+            }
+            if !self.incoming.read(&mut self.socket)? {
+                return Ok(None);
+            }
+        };
+        let body = &self.incoming.bytes[body];
+        if channel != CONTROL {
+            return Ok(Some(Message::Sound(channel, body)));
         }
-        let descriptor = read_descriptor(&mut &head[..])?;
-        let len = descriptor.length as usize;
-        if len > MOST {
-            bail!("PulseAudio announces a message of {len} bytes");
-        }
-        let mut body = std::mem::take(&mut self.incoming);
-        body.resize(len, 0);
-        let filled = self.fill(&mut body);
-        self.incoming = body;
-        if len > 0 && !filled? {
-            bail!("PulseAudio stopped in the middle of a message");
-        }
-        if descriptor.channel != CONTROL {
-            return Ok(Some(Message::Sound(descriptor.channel, &self.incoming)));
-        }
-        let mut rest = Cursor::new(&self.incoming[..]);
+        let mut rest = Cursor::new(body);
         let (seq, command) = Command::read_tag_prefixed(&mut rest, self.version)?;
         Ok(Some(Message::Command(seq, command, rest)))
-    }
-
-    /// Reads exactly so much; `false` if nothing comes in time. Once something has come the rest follows.
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<bool> {
-        let mut filled = 0;
-        let mut waits = 0;
-        while filled < bytes.len() {
-            match self.socket.read(&mut bytes[filled..]) {
-                Ok(0) => bail!("PulseAudio has hung up"),
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    waits += 1;
-                    if filled == 0 || waits > 20 {
-                        return Ok(false);
-                    }
-                }
-                Err(error) => return Err(error).context("read from PulseAudio"),
-            }
-        }
-        Ok(true)
     }
 
     pub(super) fn version(&self) -> u16 {
@@ -167,11 +180,121 @@ impl Connection {
     }
 }
 
+impl Incoming {
+    fn new() -> Self {
+        Self { bytes: vec![0; ROOM], begin: 0, end: 0 }
+    }
+
+    /// Takes the next message if all of it is there: its channel, and where its body is.
+    fn next(&mut self) -> Result<Option<(u32, Range<usize>)>> {
+        let there = &self.bytes[self.begin..self.end];
+        let Some(mut head) = there.get(..DESCRIPTOR_SIZE) else { return Ok(None) };
+        let descriptor = read_descriptor(&mut head)?;
+        let len = descriptor.length as usize;
+        if len > MOST {
+            bail!("PulseAudio announces a message of {len} bytes");
+        }
+        let whole = DESCRIPTOR_SIZE + len;
+        if there.len() < whole {
+            self.make_room(whole);
+            return Ok(None);
+        }
+        let body = self.begin + DESCRIPTOR_SIZE..self.begin + whole;
+        self.begin = body.end;
+        Ok(Some((descriptor.channel, body)))
+    }
+
+    /// Reads what there is; `false` if nothing comes in time.
+    fn read(&mut self, socket: &mut impl Read) -> Result<bool> {
+        self.make_room(DESCRIPTOR_SIZE);
+        loop {
+            match socket.read(&mut self.bytes[self.end..]) {
+                Ok(0) => bail!("PulseAudio has hung up"),
+                Ok(read) => {
+                    self.end += read;
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Ok(false);
+                }
+                Err(error) => return Err(error).context("read from PulseAudio"),
+            }
+        }
+    }
+
+    /// Moves what is there to the front if a message of that length does not fit behind it.
+    fn make_room(&mut self, whole: usize) {
+        if self.begin == self.end || self.begin + whole > self.bytes.len() {
+            self.bytes.copy_within(self.begin..self.end, 0);
+            (self.begin, self.end) = (0, self.end - self.begin);
+        }
+        if self.bytes.len() < whole {
+            self.bytes.resize(whole, 0);
+        }
+    }
+}
+
 fn refusal(error: PulseError) -> anyhow::Error {
     match error {
         PulseError::AccessDenied | PulseError::AuthKey => {
             anyhow!(io::Error::from(io::ErrorKind::PermissionDenied)).context(format!("PulseAudio refuses ({error})"))
         }
         error => anyhow!("PulseAudio refuses: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulseaudio::protocol::{Descriptor, DescriptorFlags, encode_descriptor};
+
+    use super::*;
+
+    fn message(channel: u32, body: &[u8]) -> Vec<u8> {
+        let mut head = [0; DESCRIPTOR_SIZE];
+        let length = body.len() as u32;
+        encode_descriptor(&mut head, &Descriptor { length, channel, offset: 0, flags: DescriptorFlags::empty() });
+        [&head[..], body].concat()
+    }
+
+    /// Gives no more than so many bytes at a time.
+    struct Slow<'a>(&'a [u8], usize);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let len = self.1.min(out.len());
+            self.0.read(&mut out[..len])
+        }
+    }
+
+    #[test]
+    fn messages_come_whole_and_in_turn_however_they_are_cut() {
+        let bodies: Vec<Vec<u8>> = (0..40_u8).map(|n| vec![n; usize::from(n) * 997]).collect();
+        let stream: Vec<u8> = (0..).zip(&bodies).flat_map(|(channel, body)| message(channel, body)).collect();
+        for cut in [1, 19, 20, 21, 1000, usize::MAX] {
+            let (mut incoming, mut socket) = (Incoming::new(), Slow(&stream, cut));
+            let mut heard = Vec::new();
+            while heard.len() < bodies.len() {
+                match incoming.next().expect("a message") {
+                    Some((channel, body)) => {
+                        assert_eq!(channel as usize, heard.len());
+                        heard.push(incoming.bytes[body].to_vec());
+                    }
+                    None => assert!(incoming.read(&mut socket).expect("more")),
+                }
+            }
+            assert_eq!(heard, bodies, "cut to {cut}");
+        }
+    }
+
+    #[test]
+    fn a_message_beyond_all_measure_is_refused_before_there_is_room_for_it() {
+        let mut head = message(0, &[]);
+        head[..4].copy_from_slice(&u32::MAX.to_be_bytes());
+        let mut incoming = Incoming::new();
+        incoming.read(&mut &head[..]).expect("read");
+
+        assert!(incoming.next().is_err());
+        assert_eq!(incoming.bytes.len(), ROOM);
     }
 }

@@ -2,21 +2,31 @@
 //!
 //! cpal speaks it, too, but asks the server for the time after every callback, clears a megabyte for every read, and lets
 //! the server drop what comes while it is busy for one period: 40 % of a core and a sound with holes in it where a
-//! sink's monitor is listened to. Here one thread reads, calls back and writes.
+//! sink's monitor is listened to. Here one thread reads, hears or speaks, and writes.
 
+mod backlog;
 mod connection;
+mod player;
 mod stream;
 
 use std::ffi::CString;
+use std::time::Duration;
 
 use anyhow::Result;
-use pulseaudio::protocol::{Command, Props, SampleSpec, ServerInfo, SinkInfo, SourceInfo};
+use pulseaudio::protocol::{Command, Props, SampleFormat, SampleSpec, ServerInfo, SinkInfo, SourceInfo};
 
 pub(super) use connection::{Connection, is_there};
+pub(super) use player::Player;
 pub(super) use stream::Stream;
 
 use super::Direction;
 use super::select::{Facts, Name};
+
+/// How often the server is asked how far away a device is.
+const LATENCY_EVERY: Duration = Duration::from_millis(500);
+/// The longest period, in samples.
+const MOST: u128 = 4096;
+const SAMPLE: usize = size_of::<f32>();
 
 /// A sink or a source, as the server tells of it.
 #[derive(Clone, Debug)]
@@ -84,5 +94,38 @@ impl Connection {
         let Some(default) = default else { return Ok(None) };
         let default = default.to_string_lossy();
         Ok(self.devices()?.into_iter().find(|device| device.is(direction) && device.name.id == default))
+    }
+}
+
+/// How long it takes to play what lies between two places of a stream.
+fn waiting(write: i64, read: i64) -> Duration {
+    let bytes = write.saturating_sub(read).max(0).unsigned_abs();
+    Duration::from_micros(bytes.saturating_mul(1_000_000) / (u64::from(codec::RATE) * SAMPLE as u64))
+}
+
+fn spec() -> SampleSpec {
+    SampleSpec { format: SampleFormat::Float32Le, channels: 1, sample_rate: codec::RATE }
+}
+
+fn bytes(period: Duration) -> u32 {
+    let samples = (period.as_micros() * u128::from(codec::RATE) / 1_000_000).clamp(1, MOST);
+    samples as u32 * SAMPLE as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_is_whole_samples_and_never_none() {
+        assert_eq!(bytes(Duration::from_micros(2500)), 480);
+        assert_eq!(bytes(Duration::ZERO), 4);
+        assert_eq!(bytes(Duration::from_secs(9)), MOST as u32 * SAMPLE as u32);
+    }
+
+    #[test]
+    fn what_waits_is_told_in_time() {
+        assert_eq!(waiting(480, 0), Duration::from_micros(2500));
+        assert_eq!(waiting(0, 480), Duration::ZERO, "it ran dry");
     }
 }
