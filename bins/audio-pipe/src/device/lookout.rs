@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::Direction;
 use super::select::{Host, Name, System};
 
-/// How often devices are listed.
+/// How often devices are listed where the system does not tell when they change, and after a change.
 const EVERY: Duration = Duration::from_millis(500);
 
 /// A thread that lists devices now and then.
@@ -24,6 +24,8 @@ struct View {
     /// The device to use, once it was seen twice in a row: a server that has just started does not know all yet.
     best: Mutex<Option<Name>>,
     over: AtomicBool,
+    /// What was seen does not hold any more, whether there are news or not.
+    forgotten: AtomicBool,
 }
 
 impl Lookout {
@@ -45,6 +47,7 @@ impl Lookout {
     /// Lets what was seen before not count any more.
     pub(super) fn forget(&self) {
         *self.view.best.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.view.forgotten.store(true, Ordering::Release);
     }
 }
 
@@ -61,16 +64,39 @@ fn watch(direction: Direction, wanted: Option<&str>, on: System, view: &View) {
     while !view.over.load(Ordering::Acquire) {
         // One connection is kept: a new one for every look would disturb the server.
         if host.is_none() {
-            host = Host::open(Some(on)).ok();
+            host = connect(on);
         }
         let found = host.as_mut().and_then(|host| best(host, direction, wanted));
         if found.is_none() {
             host = None;
         }
-        *view.best.lock().unwrap_or_else(PoisonError::into_inner) = found.clone().filter(|_| found == last);
+        let is_sure = found == last;
+        *view.best.lock().unwrap_or_else(PoisonError::into_inner) = found.clone().filter(|_| is_sure);
         last = found;
-        thread::park_timeout(EVERY);
+        let Some(known) = &mut host else {
+            thread::park_timeout(EVERY);
+            continue;
+        };
+        // What was seen once is looked at again after a while; what was seen twice holds until there are news.
+        let is_time = || view.over.load(Ordering::Acquire) || view.forgotten.swap(false, Ordering::AcqRel) || !is_sure;
+        loop {
+            match known.wait(EVERY) {
+                Ok(false) if !is_time() => {}
+                Ok(_) => break,
+                Err(_) => {
+                    host = None;
+                    break;
+                }
+            }
+        }
     }
+}
+
+/// A system that tells of changes, if it can.
+fn connect(on: System) -> Option<Host> {
+    let mut host = Host::open(Some(on)).ok()?;
+    host.subscribe().ok()?;
+    Some(host)
 }
 
 fn best(host: &mut Host, direction: Direction, wanted: Option<&str>) -> Option<Name> {
