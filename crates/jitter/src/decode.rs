@@ -1,6 +1,8 @@
-/// What a speaker needs of a decoder: 48 kHz mono, with the state of one stream.
+/// What a speaker needs of a decoder: 48 kHz, with the state of one stream, in one channel until [`Decode::reset`] says otherwise.
+///
+/// Two channels are interleaved. A packet of one channel is then heard in both, and of two where there is one, their mean.
 pub trait Decode {
-    /// Decodes one packet into `out`, which is as long as the packet says it is, and tells the samples written.
+    /// Decodes one packet into `out`, which is as long as the packet says it is, and tells the samples of each channel.
     ///
     /// # Errors
     /// [`Undecodable`] if the decoder refuses the packet; the frame is then concealed.
@@ -25,8 +27,8 @@ pub trait Decode {
     /// Makes up sound in place of a lost frame; `out` is a multiple of 2.5 ms long, at most 10 ms.
     fn conceal(&mut self, out: &mut [f32]);
 
-    /// Forgets all that was decoded: another stream begins.
-    fn reset(&mut self);
+    /// Forgets all that was decoded: another stream begins, which is to be heard in so many channels, 1 or 2.
+    fn reset(&mut self, channels: usize);
 }
 
 /// A decoder refused a packet.

@@ -4,7 +4,7 @@
 //!
 //! 1. [`Mixer::push`] takes each datagram of the voice lane as it comes, with the time at which it came. A frame goes
 //!    into its speaker's buffer; a report about our own voice is handed back, for who sends it.
-//! 2. [`Mixer::pull`] gives the next samples for the loudspeaker, 48 kHz mono, as many as asked for. Each speaker
+//! 2. [`Mixer::pull`] gives the next samples for the loudspeaker, 48 kHz, as many as asked for, in one channel or two. Each speaker
 //!    decides what it plays: the frame, what a later packet says of it, made-up sound, or silence; how long it waits;
 //!    and whether it runs a little faster or slower.
 //! 3. [`Mixer::poll_report`] says what to tell the senders, five times a second.
@@ -37,7 +37,7 @@
 //!     fn conceal(&mut self, out: &mut [f32]) {
 //!         out.fill(0.25);
 //!     }
-//!     fn reset(&mut self) {}
+//!     fn reset(&mut self, _channels: usize) {}
 //! }
 //!
 //! let now = std::time::Instant::now();
@@ -89,7 +89,7 @@ mod voiced;
 
 pub use activity::Activity;
 pub use decode::{Decode, Undecodable};
-pub use mixer::{Heard, Mixed, Mixer};
+pub use mixer::{Heard, Mixed, Mixer, Sound};
 pub use speaker::{Config, Pulled, Speaker};
 pub use stats::Stats;
 pub use voiced::Presence;

@@ -8,7 +8,9 @@ use wire::{
     voice::{Report, Voice},
 };
 
-use crate::{Config, Decode, Presence, Speaker, Stats, limiter::Limiter, ramp::Ramp, voiced::Voiced};
+use crate::{
+    Config, Decode, Presence, Speaker, Stats, limiter::Limiter, pcm::MOST_CHANNELS, ramp::Ramp, voiced::Voiced,
+};
 
 pub(crate) const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// A speaker of whom nothing came for this long is forgotten.
@@ -30,6 +32,15 @@ pub struct Mixer<D> {
     is_evened: bool,
     limiter: Limiter,
     sound: Vec<f32>,
+}
+
+/// The sound of one speaker, before its gain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sound<'a> {
+    /// 48 kHz, interleaved.
+    pub samples: &'a [f32],
+    /// As many as the speaker sends, and as are played.
+    pub channels: usize,
 }
 
 /// What a datagram of the voice lane was.
@@ -68,7 +79,7 @@ impl<D: Decode> Mixer<D> {
             whole: Ramp::at(1.0),
             is_evened: false,
             limiter: Limiter::new(),
-            sound: vec![0.0; BLOCK],
+            sound: vec![0.0; BLOCK * MOST_CHANNELS],
         }
     }
 
@@ -85,35 +96,39 @@ impl<D: Decode> Mixer<D> {
         Ok(if voice.push(&frame, now) { Heard::Frame } else { Heard::Refused })
     }
 
-    /// Fills `out` with the sum of all speakers, 48 kHz mono, any number of samples.
+    /// Fills `out` with the sum of all speakers, any number of samples at 48 kHz, in as many channels as [`Config::channels`]
+    /// says, interleaved. Who sends one channel is heard in the middle.
     pub fn pull(&mut self, out: &mut [f32], now: Instant) -> Mixed {
         self.pull_tapped(out, now, |_, _| ())
     }
 
     /// As [`Mixer::pull`], and shows each speaker's own sound, before its gain, unless it is silent; of a long pull, in
     /// several parts.
-    pub fn pull_tapped(&mut self, out: &mut [f32], now: Instant, mut tap: impl FnMut(PeerTag, &[f32])) -> Mixed {
+    pub fn pull_tapped(&mut self, out: &mut [f32], now: Instant, mut tap: impl FnMut(PeerTag, Sound<'_>)) -> Mixed {
+        let channels = self.config.channels();
         self.voices.retain(|voice| now.saturating_duration_since(voice.heard) < FORGOTTEN);
         let mut mixed = Mixed::default();
         out.fill(0.0);
         for voice in &mut self.voices {
             let mut is_heard = false;
-            for part in out.chunks_mut(BLOCK) {
-                let sound = &mut self.sound[..part.len()];
+            for part in out.chunks_mut(BLOCK * channels) {
+                let samples = part.len() / channels;
+                let own = voice.speaker.channels();
+                let sound = &mut self.sound[..samples * own];
                 let pulled = voice.speaker.pull(sound, now);
                 if pulled.silent {
-                    voice.rest(part.len(), self.is_evened);
+                    voice.rest(samples, self.is_evened);
                     continue;
                 }
                 is_heard = true;
                 mixed.concealed += pulled.concealed;
-                tap(voice.peer, sound);
-                voice.mix(sound, part, self.is_evened);
+                tap(voice.peer, Sound { samples: sound, channels: own });
+                voice.mix(sound, part, channels, self.is_evened);
             }
             mixed.speakers += usize::from(is_heard);
         }
-        self.whole.scale(out);
-        mixed.limited = self.limiter.limit(out);
+        self.whole.scale(out, channels);
+        mixed.limited = self.limiter.limit(out, channels);
         mixed
     }
 

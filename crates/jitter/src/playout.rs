@@ -5,7 +5,7 @@ mod gaps;
 use crate::{
     Decode,
     moment::Moment,
-    pcm::Pcm,
+    pcm::{FADE, Pcm},
     resample::LOOK_AHEAD,
     store::{CAPACITY, Head, Store},
     stretch::{self, Stretched, Urgency},
@@ -105,11 +105,25 @@ impl<D: Decode> Playout<D> {
 
     /// Another stream begins.
     pub(crate) fn restart(&mut self) {
-        self.decoder.reset();
+        self.decoder.reset(self.pcm.channels());
         self.store.clear();
         self.pcm.fade_out();
         self.state = State::Silent;
         (self.next, self.has_played, self.is_ended, self.missed) = (None, false, true, 0);
+    }
+
+    /// How many channels the sound has.
+    pub(crate) fn channels(&self) -> usize {
+        self.pcm.channels()
+    }
+
+    /// What comes is decoded to so many channels. A decoder can't be turned from one to the other: what it remembers is
+    /// forgotten, which is heard a little in the middle of a stream, and happens there at most once.
+    pub(crate) fn reshape(&mut self, channels: usize) {
+        if channels != self.pcm.channels() {
+            self.decoder.reset(channels);
+            self.pcm.reshape(channels);
+        }
     }
 
     /// Takes a frame or a copy of one. False if it is of no use any more.
@@ -148,7 +162,7 @@ impl<D: Decode> Playout<D> {
         is_known.then(|| moment.live - (self.end - self.pcm.ahead() as i64))
     }
 
-    /// Fills `out`; `ratio` is the number of our samples for one of it, `None` if exactly one. False if all is silence.
+    /// Fills `out`, interleaved; `ratio` is the number of our samples for one of it, `None` if exactly one. False if all is silence.
     pub(crate) fn pull(&mut self, out: &mut [f32], moment: &Moment<'_>, ratio: Option<f64>) -> bool {
         if self.state == State::Silent && !self.begin(moment) && self.pcm.ahead() == 0 {
             self.is_resampling = false;
@@ -156,24 +170,25 @@ impl<D: Decode> Playout<D> {
             out.fill(0.0);
             return false;
         }
-        let need = out.len() + if self.is_resampling { LOOK_AHEAD } else { 0 };
+        let len = out.len() / self.pcm.channels();
+        let need = len + if self.is_resampling { LOOK_AHEAD } else { 0 };
         self.fill(need, moment);
         self.adjust(need, moment);
         self.fill(need, moment);
         // Once there is sound to spare it begins, and goes on until silence: to stop would be heard.
         self.is_resampling |= ratio.is_some()
-            && self.pcm.ahead() >= out.len() + LOOK_AHEAD
+            && self.pcm.ahead() >= len + LOOK_AHEAD
             && self.delay(moment).is_some_and(|delay| delay >= moment.goal() - TOLERANCE);
-        let short = (out.len() + if self.is_resampling { LOOK_AHEAD } else { 0 }).saturating_sub(self.pcm.ahead());
+        let short = (len + if self.is_resampling { LOOK_AHEAD } else { 0 }).saturating_sub(self.pcm.ahead());
         self.pcm.append(short);
         if self.is_resampling {
             self.pcm.read_resampled(out, ratio.unwrap_or(1.0));
         } else {
             self.pcm.read(out);
         }
-        self.rest -= out.len() as i64;
-        self.calm -= out.len() as i64;
-        self.counts.played += out.len() as u64;
+        self.rest -= len as i64;
+        self.calm -= len as i64;
+        self.counts.played += len as u64;
         let heard = self.made_up.saturating_sub(self.missed.min(self.pcm.ahead()) as u64);
         self.counts.concealed = heard.max(self.counts.concealed);
         if self.state == State::Silent && short > 0 {
@@ -235,7 +250,7 @@ impl<D: Decode> Playout<D> {
         self.decode(frame.seq, len);
         self.pcm.cut(len, skip);
         if let Some(before) = before {
-            self.pcm.blend(&before, len - skip);
+            self.pcm.blend(&before[..FADE * self.pcm.channels()], len - skip);
         }
         self.late_run = if is_late { self.late_run } else { 0 };
         self.counts.from_copy += u64::from(frame.is_copy);
@@ -252,9 +267,10 @@ impl<D: Decode> Playout<D> {
     }
 
     fn decode(&mut self, seq: i64, len: usize) {
+        let channels = self.pcm.channels();
         let out = self.pcm.append(len);
         if self.decoder.decode(self.store.opus(seq), out).is_err() {
-            gaps::conceal_all(&mut self.decoder, out);
+            gaps::conceal_all(&mut self.decoder, out, channels);
             self.counts.undecodable += 1;
             self.made_up += len as u64;
         }

@@ -28,20 +28,24 @@ impl Ramp {
         self.gain = self.goal;
     }
 
-    /// Adds `sound` to `sum`.
-    pub(crate) fn mix(&mut self, sound: &[f32], sum: &mut [f32]) {
-        for (sum, sample) in sum.iter_mut().zip(sound) {
-            *sum += *sample * self.next();
+    /// Adds `sound` to `sum`, both interleaved; one channel is heard in all.
+    pub(crate) fn mix<const FROM: usize, const TO: usize>(&mut self, sound: &[f32], sum: &mut [f32]) {
+        for (sum, sample) in sum.as_chunks_mut::<TO>().0.iter_mut().zip(sound.as_chunks::<FROM>().0) {
+            let gain = self.next();
+            for (channel, sum) in sum.iter_mut().enumerate() {
+                *sum += sample[channel % FROM] * gain;
+            }
         }
     }
 
-    /// Scales `sound`.
-    pub(crate) fn scale(&mut self, sound: &mut [f32]) {
+    /// Scales `sound`, whose channels are interleaved.
+    pub(crate) fn scale(&mut self, sound: &mut [f32], channels: usize) {
         if self.gain == 1.0 && self.goal == 1.0 {
             return;
         }
-        for sample in sound {
-            *sample *= self.next();
+        for sample in sound.chunks_mut(channels) {
+            let gain = self.next();
+            sample.iter_mut().for_each(|value| *value *= gain);
         }
     }
 
@@ -65,14 +69,18 @@ mod tests {
             ramp.aim(goal);
             let mut sound = [1.0; 300];
             let before = ramp.gain;
-            ramp.scale(&mut sound);
+            ramp.scale(&mut sound, 1);
             assert!(sound.windows(2).all(|two| (two[1] - two[0]).abs() < 0.02), "to {goal}");
             assert!((sound[119] - (before + goal) / 2.0).abs() < 0.02, "half of the way to {goal}: {}", sound[119]);
             assert_eq!(sound[240], goal);
         }
         let mut sum = [0.5; 10];
-        ramp.mix(&[0.25; 10], &mut sum);
+        ramp.mix::<1, 1>(&[0.25; 10], &mut sum);
         assert_eq!(sum, [0.75; 10]);
+        ramp.mix::<1, 2>(&[0.25; 5], &mut sum);
+        assert_eq!(sum, [1.0; 10], "in the middle");
+        ramp.mix::<2, 2>(&[0.0, 0.5], &mut sum[..2]);
+        assert_eq!(sum[..2], [1.0, 1.5]);
     }
 
     #[test]
@@ -80,10 +88,10 @@ mod tests {
         let mut ramp = Ramp::at(1.0);
         let mut sound = [1.0; 100];
         ramp.aim(0.0);
-        ramp.scale(&mut sound);
+        ramp.scale(&mut sound, 1);
         ramp.aim(1.0);
         let mut more = [1.0; 300];
-        ramp.scale(&mut more);
+        ramp.scale(&mut more, 1);
         assert!((more[0] - sound[99]).abs() < 0.01 && more[299] == 1.0);
     }
 }

@@ -11,19 +11,21 @@ const PHASES: usize = 256;
 /// Shape of the Kaiser window: side lobes below -90 dB.
 const BETA: f64 = 9.0;
 
-/// The value `phase` (0 up to 1) after sample [`REACH`]` - 1` of `samples`.
-pub(crate) fn between(samples: &[f32], phase: f64) -> f32 {
+/// The value `phase` (0 up to 1) after sample [`REACH`]` - 1` of `samples`, in each of the interleaved channels.
+pub(crate) fn between<const CHANNELS: usize>(samples: &[f32], phase: f64) -> [f32; CHANNELS] {
     let table = table();
     let place = phase * PHASES as f64;
     let index = (place as usize).min(PHASES - 1);
     let part = (place - index as f64) as f32;
     let (near, far) = (&table[index], &table[index + 1]);
-    let (mut a, mut b) = (0.0, 0.0);
-    for ((sample, near), far) in samples[..TAPS].iter().zip(near).zip(far) {
-        a += sample * near;
-        b += sample * far;
+    let (mut a, mut b) = ([0.0; CHANNELS], [0.0; CHANNELS]);
+    for ((sample, near), far) in samples.as_chunks::<CHANNELS>().0[..TAPS].iter().zip(near).zip(far) {
+        for channel in 0..CHANNELS {
+            a[channel] += sample[channel] * near;
+            b[channel] += sample[channel] * far;
+        }
     }
-    a + (b - a) * part
+    std::array::from_fn(|channel| a[channel] + (b[channel] - a[channel]) * part)
 }
 
 fn table() -> &'static [[f32; TAPS]; PHASES + 1] {
@@ -74,7 +76,7 @@ mod tests {
     fn a_sample_is_given_back_as_it_is() {
         let samples: Vec<f32> = (0..TAPS).map(|i| (i as f32 * 0.7).sin()).collect();
 
-        assert_eq!(between(&samples, 0.0).to_bits(), samples[REACH - 1].to_bits());
+        assert_eq!(between(&samples, 0.0), [samples[REACH - 1]]);
     }
 
     #[test]
@@ -84,9 +86,20 @@ mod tests {
             let samples: Vec<f32> = (0..TAPS).map(|i| tone(i as f64) as f32).collect();
             for step in 0..97 {
                 let phase = f64::from(step) / 97.0;
-                let error = (f64::from(between(&samples, phase)) - tone((REACH - 1) as f64 + phase)).abs();
+                let [found] = between(&samples, phase);
+                let error = (f64::from(found) - tone((REACH - 1) as f64 + phase)).abs();
                 assert!(error < 1e-4, "{hz} Hz at {phase}: {error}");
             }
         }
+    }
+
+    #[test]
+    fn each_channel_is_as_if_it_were_alone() {
+        let left: Vec<f32> = (0..TAPS).map(|i| (i as f32 * 0.7).sin()).collect();
+        let right: Vec<f32> = (0..TAPS).map(|i| (i as f32 * 0.2).cos()).collect();
+        let both: Vec<f32> = left.iter().zip(&right).flat_map(|(left, right)| [*left, *right]).collect();
+
+        let [[left], [right]] = [&left, &right].map(|side| between(side, 0.3));
+        assert_eq!(between(&both, 0.3), [left, right]);
     }
 }

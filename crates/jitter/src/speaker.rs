@@ -10,6 +10,7 @@ use crate::{
     drift::Drift,
     moment::Moment,
     pace::Pace,
+    pcm::MOST_CHANNELS,
     playout::{Counts, Playout},
     resample,
     store::Head,
@@ -39,15 +40,26 @@ pub struct Config {
     pub min: Duration,
     /// The buffer never aims at more.
     pub max: Duration,
+    /// How many channels are played: 1 or 2. Who sends two where one is played is heard in their mean.
+    pub channels: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { start: Duration::from_millis(12), min: Duration::from_millis(1), max: Duration::from_millis(250) }
+        Self {
+            start: Duration::from_millis(12),
+            min: Duration::from_millis(1),
+            max: Duration::from_millis(250),
+            channels: 1,
+        }
     }
 }
 
 impl Config {
+    pub(crate) fn channels(&self) -> usize {
+        self.channels.clamp(1, MOST_CHANNELS)
+    }
+
     fn limits_ms(&self) -> (usize, usize) {
         let ms = |duration: Duration| usize::try_from(duration.as_millis()).unwrap_or(usize::MAX).min(BINS);
         (ms(self.min), ms(self.max))
@@ -132,6 +144,9 @@ impl<D: Decode> Speaker<D> {
             return;
         };
         self.stats.received += 1;
+        if shape.is_stereo {
+            self.playout.reshape(self.config.channels());
+        }
         self.is_ending |= frame.flags.has(Flags::STREAM_END);
         let delay = now - time - self.lag(now);
         let could_repair = !frame.copies.is_empty() || shape.has_previous || shape.has_deep;
@@ -151,23 +166,30 @@ impl<D: Decode> Speaker<D> {
         self.costs.update(self.delays.late(), self.config.limits_ms());
     }
 
-    /// Fills `out` with the next samples, 48 kHz mono, any number.
+    /// How many channels the next samples have: two if that many are played, and the speaker has sent so many in this stream.
+    pub fn channels(&self) -> usize {
+        self.playout.channels()
+    }
+
+    /// Fills `out` with the next samples, any number at 48 kHz, interleaved if they have two [channels](Self::channels).
     pub fn pull(&mut self, out: &mut [f32], now: Instant) -> Pulled {
         let now = self.since_epoch(now);
         let concealed = self.playout.counts.concealed;
-        let behind = self.pace.note(out.len(), now);
+        let channels = self.playout.channels();
+        let samples = out.len() / channels;
+        let behind = self.pace.note(samples, now);
         self.drift.note_pull(behind, now);
         let floor = self.delays.floor().unwrap_or(0) + self.lag(now);
-        let mut later = out.len() as i64;
+        let mut later = samples as i64;
         let mut silent = true;
-        for part in out.chunks_mut(LONGEST_PULL) {
+        for part in out.chunks_mut(LONGEST_PULL * channels) {
             let moment = Moment {
                 live: self.pace.next() - later - floor,
                 costs: &self.costs,
                 block: self.pace.block(),
                 is_resampled: self.drift.rate().is_some(),
             };
-            later -= part.len() as i64;
+            later -= (part.len() / channels) as i64;
             let delay = self.playout.delay(&moment);
             self.stats.delay = delay.map_or(self.stats.delay, duration);
             let ratio = self.drift.rate().map(|rate| 1.0 + rate + settling(delay, moment.goal()));
@@ -239,6 +261,7 @@ impl<D: Decode> Speaker<D> {
         if let Some(former) = self.stream.replace(stream) {
             self.former = Some((former, now));
             self.restart();
+            self.playout.reshape(1);
         }
         true
     }
@@ -324,7 +347,8 @@ mod tests {
     use super::*;
     use crate::Undecodable;
 
-    struct Tone;
+    /// How many channels are asked for.
+    struct Tone(usize);
 
     impl Decode for Tone {
         fn decode(&mut self, opus: &[u8], out: &mut [f32]) -> Result<usize, Undecodable> {
@@ -341,16 +365,18 @@ mod tests {
         }
 
         fn decode_deep(&mut self, later: &[u8], before: usize, out: &mut [f32]) -> Result<usize, Undecodable> {
-            assert!(before > 0 && out.len() <= 480 && out.len().is_multiple_of(120));
+            assert!(before > 0 && out.len() <= 480 * self.0 && out.len().is_multiple_of(120 * self.0));
             self.decode(later, out)
         }
 
         fn conceal(&mut self, out: &mut [f32]) {
-            assert!(out.len() <= 480 && out.len().is_multiple_of(120));
+            assert!(out.len() <= 480 * self.0 && out.len().is_multiple_of(120 * self.0));
             out.fill(0.1);
         }
 
-        fn reset(&mut self) {}
+        fn reset(&mut self, channels: usize) {
+            self.0 = channels;
+        }
     }
 
     struct Dice(u64);
@@ -386,9 +412,10 @@ mod tests {
     fn whatever_is_sent_memory_is_bounded_and_all_sound_is_finite() {
         for seed in 0..40 {
             let mut dice = Dice(seed);
-            let mut speaker = Speaker::new(Tone, Config::default());
+            let config = Config { channels: 1 + seed as usize % 2, ..Config::default() };
+            let mut speaker = Speaker::new(Tone(1), config);
             let mut now = start();
-            let mut out = vec![0.0; 3000];
+            let mut out = vec![0.0; 6000];
             for step in 0..4000 {
                 let bytes: Vec<u8> = (0..dice.below(40)).map(|_| dice.below(256) as u8).collect();
                 let frame = Frame {
@@ -404,9 +431,13 @@ mod tests {
                 let is_break = dice.below(100) == 0;
                 now += Duration::from_micros(dice.below(if is_break { 5_000_000 } else { 20_000 }));
                 let len = if dice.below(50) == 0 { dice.below(3000) as usize } else { 480 };
-                speaker.pull(&mut out[..len], now);
+                speaker.pull(&mut out[..len * speaker.channels()], now);
                 assert!(out.iter().all(|sample| sample.is_finite()), "seed {seed}, step {step}");
-                assert!(speaker.playout.room() < 500_000, "seed {seed}, step {step}: {}", speaker.playout.room());
+                assert!(
+                    speaker.playout.room() < 300_000 * (1 + config.channels),
+                    "seed {seed}, step {step}: {}",
+                    speaker.playout.room()
+                );
                 speaker.report();
             }
             assert!(speaker.stats().malformed > 0 && speaker.stats().played > 0, "seed {seed}");
@@ -414,8 +445,29 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_has_two_channels_once_it_has_sent_them_and_where_they_are_played() {
+        let stereo = [8 << 3 | 4, 0];
+        let sent = |stream, seq, is_stereo: bool| {
+            let plain = plain(stream, seq);
+            if is_stereo { Frame { opus: &stereo, ..plain } } else { plain }
+        };
+        for (played, heard) in [(1, [1; 5]), (2, [1, 2, 2, 1, 2]), (9, [1, 2, 2, 1, 2])] {
+            let config = Config { channels: played, ..Config::default() };
+            let (mut speaker, mut now) = (Speaker::new(Tone(1), config), start());
+            let frames = [(1, 0, false), (1, 1, true), (1, 2, false), (2, 0, false), (3, 0, true)];
+            let channels = frames.map(|(stream, seq, is_stereo)| {
+                speaker.push(&sent(stream, seq, is_stereo), now);
+                speaker.pull(&mut vec![0.0; 480 * speaker.channels()], now);
+                now += Duration::from_millis(10);
+                speaker.channels()
+            });
+            assert_eq!(channels, heard, "{played} are played");
+        }
+    }
+
+    #[test]
     fn a_new_stream_begins_anew_and_stragglers_of_the_old_one_are_ignored() {
-        let mut speaker = Speaker::new(Tone, Config::default());
+        let mut speaker = Speaker::new(Tone(1), Config::default());
         let start = start();
         for (at, stream, seq) in [(0, 1, 100), (10, 2, 7), (20, 1, 101), (30, 2, 8)] {
             speaker.push(&plain(stream, seq), start + Duration::from_millis(at));
@@ -428,7 +480,7 @@ mod tests {
 
     #[test]
     fn a_report_tells_of_the_time_since_the_last_one() {
-        let mut speaker = Speaker::new(Tone, Config::default());
+        let mut speaker = Speaker::new(Tone(1), Config::default());
         let start = start();
         for seq in 0..100 {
             let now = start + Duration::from_millis(u64::from(seq) * 10);

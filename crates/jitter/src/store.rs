@@ -143,7 +143,7 @@ fn index(seq: i64) -> usize {
 mod tests {
     use super::*;
 
-    const SHAPE: Shape = Shape { samples: 480, has_previous: false, has_deep: false };
+    const SHAPE: Shape = Shape { samples: 480, has_previous: false, has_deep: false, is_stereo: false };
 
     fn put(store: &mut Store, seq: i64, is_copy: bool) -> bool {
         store.put(Head { seq, time: seq * 480, flags: Flags::default(), shape: SHAPE, is_copy }, &[0; 8])

@@ -66,12 +66,13 @@ pub(crate) fn stretch(pcm: &mut Pcm, wish: isize, urgency: Urgency) -> Stretched
 fn is_silent(pcm: &Pcm, by: isize) -> bool {
     let len = by.unsigned_abs() + WINDOW;
     let sound = pcm.slice(by.min(0), len);
-    sound.chunks(WINDOW).all(|part| energy(part) < SILENCE * part.len() as f32)
+    sound.chunks(WINDOW * pcm.channels()).all(|part| energy(part) < SILENCE * part.len() as f32)
 }
 
 /// The distance at which the sound is most like the sound here, if it is alike enough.
 fn best_lag(pcm: &Pcm, sign: isize, longest: usize, enough: f32) -> Option<usize> {
     let here = pcm.slice(0, WINDOW);
+    let correlation = if pcm.channels() == 1 { correlation::<1> } else { correlation::<2> };
     let alike = |lag: usize, step: usize| correlation(here, pcm.slice(sign * lag.cast_signed(), WINDOW), step);
     let best_of = |lags: &mut dyn Iterator<Item = usize>, step| {
         lags.map(|lag| (alike(lag, step), lag)).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, lag)| lag)
@@ -81,12 +82,16 @@ fn best_lag(pcm: &Pcm, sign: isize, longest: usize, enough: f32) -> Option<usize
     (alike(fine, 1) >= enough).then_some(fine)
 }
 
-fn correlation(a: &[f32], b: &[f32], step: usize) -> f32 {
+/// How alike both are, over all channels: so sides that cancel each other out count as any others.
+fn correlation<const CHANNELS: usize>(a: &[f32], b: &[f32], step: usize) -> f32 {
     let (mut ab, mut aa, mut bb) = (0.0, 1e-9, 1e-9);
-    for (a, b) in a.iter().step_by(step).zip(b.iter().step_by(step)) {
-        ab += a * b;
-        aa += a * a;
-        bb += b * b;
+    let every = |sound| <[f32]>::as_chunks::<CHANNELS>(sound).0.iter().step_by(step);
+    for (a, b) in every(a).zip(every(b)) {
+        for (a, b) in a.iter().zip(b) {
+            ab += a * b;
+            aa += a * a;
+            bb += b * b;
+        }
     }
     ab / f32::sqrt(aa * bb)
 }
@@ -161,5 +166,41 @@ mod tests {
         assert_eq!(stretch(&mut pcm, 720, Urgency::InVoice).by, 0, "360 ahead: 120 at most, which is no period");
         pcm.read(&mut [0.0; 200]);
         assert_eq!(stretch(&mut pcm, 720, Urgency::Anywhere).by, 0);
+    }
+
+    #[test]
+    fn both_channels_are_cut_at_the_same_place_also_where_they_cancel_each_other_out() {
+        let tone = |i: usize, hz: f32| (i as f32 * hz / 48_000.0 * std::f32::consts::TAU).sin() * 0.3;
+        for other in [120.0, 240.0] {
+            let mut pcm = Pcm::new();
+            pcm.reshape(2);
+            for (i, sample) in pcm.append(4800).chunks_exact_mut(2).enumerate() {
+                sample.copy_from_slice(&[tone(i, 120.0), -tone(i, other)]);
+            }
+            pcm.read(&mut [0.0; 2880]);
+
+            let by = stretch(&mut pcm, 720, Urgency::InVoice).by;
+
+            assert!((395..=405).contains(&by), "moved by {by}, the period is 400");
+            let mut out = [0.0; 960];
+            pcm.read(&mut out);
+            let from = 1440 + by.unsigned_abs();
+            let off = |i: usize, side: usize, sign: f32, hz: f32| (out[2 * i + side] - sign * tone(from + i, hz)).abs();
+            let worst = (240..480).map(|i| off(i, 0, 1.0, 120.0).max(off(i, 1, -1.0, other))).fold(0.0, f32::max);
+            assert!(worst < 1e-4, "{other} Hz: off by {worst}");
+        }
+    }
+
+    #[test]
+    fn what_is_heard_on_one_side_alone_is_no_silence() {
+        let mut pcm = Pcm::new();
+        pcm.reshape(2);
+        let mut seed = 1u32;
+        for sample in pcm.append(4800).chunks_exact_mut(2) {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            sample[1] = (seed >> 8) as f32 / f32::from(1u16 << 15) / 512.0 - 0.5;
+        }
+
+        assert_eq!(stretch(&mut pcm, 2000, Urgency::InVoice), Stretched::default());
     }
 }

@@ -5,6 +5,8 @@ pub(crate) const MAX_PACKET_SAMPLES: usize = 5760;
 const MAX_FRAME_BYTES: usize = 1275;
 /// Deep redundancy is an extension in the padding, and no shorter than this.
 const LEAST_DEEP: usize = 8;
+/// The bit of the first byte that tells of two channels.
+const STEREO: u8 = 4;
 
 /// The outside of a packet.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -15,6 +17,8 @@ pub(crate) struct Shape {
     pub(crate) has_previous: bool,
     /// Whether there is room in it for what it may tell of the time before (DRED).
     pub(crate) has_deep: bool,
+    /// Whether it holds two channels.
+    pub(crate) is_stereo: bool,
 }
 
 /// Reads the shape of `opus`; `None` if it is no packet.
@@ -35,6 +39,7 @@ pub(crate) fn shape(opus: &[u8]) -> Option<Shape> {
         samples,
         has_previous: has_lbrr(toc, frame, first),
         has_deep: padding >= LEAST_DEEP,
+        is_stereo: toc & STEREO != 0,
     })
 }
 
@@ -101,7 +106,7 @@ fn has_lbrr(toc: u8, frame: usize, first: &[u8]) -> bool {
     let Some(&flags) = first.first() else { return false };
     let is_celt = toc & 0x80 != 0;
     let parts = (frame / 960).max(1);
-    let is_stereo = toc & 4 != 0;
+    let is_stereo = toc & STEREO != 0;
     let mono = flags >> (7 - parts) & 1 != 0;
     let side = is_stereo && 2 * parts <= 6 && flags >> (6 - 2 * parts) & 1 != 0;
     !is_celt && (mono || side)
@@ -121,6 +126,12 @@ mod tests {
         for (config, expected) in table {
             assert_eq!(samples(&[config << 3, 0]), Some(expected), "configuration {config}");
         }
+    }
+
+    #[test]
+    fn the_first_byte_tells_the_channels() {
+        let is_stereo = |toc: u8| shape(&[toc, 0]).map(|shape| shape.is_stereo);
+        assert_eq!([is_stereo(30 << 3), is_stereo(30 << 3 | 4)], [Some(false), Some(true)]);
     }
 
     #[test]

@@ -82,14 +82,20 @@ impl<D: Decode> Voiced<D> {
         self.gain = gain;
     }
 
-    /// Adds its sound to the sum.
-    pub(crate) fn mix(&mut self, sound: &[f32], sum: &mut [f32], is_evened: bool) {
+    /// Adds its sound to the sum, which has so many channels: at least as many.
+    pub(crate) fn mix(&mut self, sound: &[f32], sum: &mut [f32], channels: usize, is_evened: bool) {
         let power = sound.iter().map(|sample| sample * sample).sum::<f32>() / sound.len().max(1) as f32;
-        if self.activity.note(power, sound.len()) {
-            self.loudness.note(power, sound.len());
+        let own = self.speaker.channels();
+        let samples = sound.len() / own;
+        if self.activity.note(power, samples) {
+            self.loudness.note(power, samples);
         }
         self.ramp.aim(self.goal(is_evened));
-        self.ramp.mix(sound, sum);
+        match (own, channels) {
+            (1, 1) => self.ramp.mix::<1, 1>(sound, sum),
+            (1, _) => self.ramp.mix::<1, 2>(sound, sum),
+            _ => self.ramp.mix::<2, 2>(sound, sum),
+        }
     }
 
     /// Lets time pass in which it is silent.

@@ -1,7 +1,12 @@
 //! What is played where a frame is missing, or comes after its time.
 
 use super::{CALM, CATCH_UP, PIECE, Playout, URGENT};
-use crate::{Decode, moment::Moment, pcm::FADE, store::Head};
+use crate::{
+    Decode,
+    moment::Moment,
+    pcm::{FADE, MOST_CHANNELS},
+    store::Head,
+};
 
 /// Made-up sound keeps its loudness for this long ...
 pub(super) const HOLD: usize = 2400;
@@ -34,14 +39,14 @@ impl<D: Decode> Playout<D> {
         if is_kept { 0 } else { overdue as usize }
     }
 
-    /// How made-up sound would go on, to blend a real frame into.
-    pub(super) fn continuation(&mut self) -> [f32; FADE] {
-        let mut sound = [0.0; PIECE];
+    /// How made-up sound would go on, to blend a real frame into; of one channel the first half is filled.
+    pub(super) fn continuation(&mut self) -> [f32; FADE * MOST_CHANNELS] {
+        let mut sound = [0.0; PIECE * MOST_CHANNELS];
         if self.missed < GONE {
-            self.decoder.conceal(&mut sound);
+            self.decoder.conceal(&mut sound[..PIECE * self.pcm.channels()]);
         }
-        let mut before = [0.0; FADE];
-        before.copy_from_slice(&sound[..FADE]);
+        let mut before = [0.0; FADE * MOST_CHANNELS];
+        before.copy_from_slice(&sound[..FADE * MOST_CHANNELS]);
         before.iter_mut().for_each(|sample| *sample *= loudness(self.missed));
         before
     }
@@ -86,7 +91,7 @@ impl<D: Decode> Playout<D> {
         self.made_up -= unheard as u64;
         (self.end, self.missed, self.is_catching_up) = (start, 0, true);
         if self.play_deep(frame) {
-            self.pcm.blend(&before, PIECE.min((frame.time - start) as usize));
+            self.pcm.blend(&before[..FADE * self.pcm.channels()], PIECE.min((frame.time - start) as usize));
         }
         true
     }
@@ -123,10 +128,10 @@ impl<D: Decode> Playout<D> {
 
     /// Plays the last `gap` samples of the lost frame before `frame`, from what that says of it.
     fn play_previous_of(&mut self, frame: Head, gap: usize) {
-        let len = self.frame;
+        let (len, channels) = (self.frame, self.pcm.channels());
         let out = self.pcm.append(len);
         if self.decoder.decode_fec(self.store.opus(frame.seq), out).is_err() {
-            conceal_all(&mut self.decoder, out);
+            conceal_all(&mut self.decoder, out, channels);
             self.made_up += gap as u64;
         } else {
             self.counts.from_next += 1;
@@ -143,10 +148,12 @@ impl<D: Decode> Playout<D> {
         }
         let len = len.min(self.frame);
         let made = len.next_multiple_of(UNIT);
+        let channels = self.pcm.channels();
         let out = self.pcm.append(made);
         self.decoder.conceal(out);
-        for (i, sample) in out.iter_mut().enumerate() {
-            *sample *= loudness(self.missed + i);
+        for (i, sample) in out.chunks_exact_mut(channels).enumerate() {
+            let loudness = loudness(self.missed + i);
+            sample.iter_mut().for_each(|value| *value *= loudness);
         }
         self.pcm.truncate(made - len);
         self.missed += len;
@@ -161,6 +168,6 @@ fn loudness(missed: usize) -> f32 {
     (1.0 - missed.saturating_sub(HOLD) as f32 / (GONE - HOLD) as f32).clamp(0.0, 1.0)
 }
 
-pub(super) fn conceal_all<D: Decode>(decoder: &mut D, out: &mut [f32]) {
-    out.chunks_mut(PIECE).for_each(|piece| decoder.conceal(piece));
+pub(super) fn conceal_all<D: Decode>(decoder: &mut D, out: &mut [f32], channels: usize) {
+    out.chunks_mut(PIECE * channels).for_each(|piece| decoder.conceal(piece));
 }

@@ -1,7 +1,7 @@
 //! A call in virtual time: a sender with its clock, a path, a speaker, and a loudspeaker with its clock.
 //!
 //! The sound is its own media time: sample n of the stream has the value n, made-up sound is -1, so what is pulled
-//! tells when it was made.
+//! tells when it was made. In two channels, the right one has the opposite values.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ const FRAME: i64 = 480;
 /// SILK, 10 ms; the second byte of the packet has the LBRR flag.
 const TOC: u8 = 8 << 3;
 const LBRR: u8 = 0x40;
+/// The bit of the first byte that tells of two channels.
+const STEREO: u8 = 4;
 /// Padded, one frame, 16 bytes of padding: room for deep redundancy, of which the last byte tells the reach in frames.
 const DEEP: [u8; 3] = [TOC | 3, 0x41, 16];
 
@@ -20,6 +22,7 @@ const DEEP: [u8; 3] = [TOC | 3, 0x41, 16];
 #[derive(Default)]
 pub(crate) struct Teller {
     has_pauses: bool,
+    is_stereo: bool,
 }
 
 impl Decode for Teller {
@@ -32,7 +35,7 @@ impl Decode for Teller {
     }
 
     fn deep_reach(&mut self, later: &[u8]) -> usize {
-        if later.starts_with(&DEEP) { usize::from(later[later.len() - 1]) * FRAME as usize } else { 0 }
+        if is_deep(later) { usize::from(later[later.len() - 1]) * FRAME as usize } else { 0 }
     }
 
     fn decode_deep(&mut self, later: &[u8], before: usize, out: &mut [f32]) -> Result<usize, Undecodable> {
@@ -41,22 +44,37 @@ impl Decode for Teller {
 
     fn conceal(&mut self, out: &mut [f32]) {
         out.fill(MADE_UP);
+        self.turn_right(out);
     }
 
-    fn reset(&mut self) {}
+    fn reset(&mut self, channels: usize) {
+        self.is_stereo = channels == 2;
+    }
 }
 
 impl Teller {
     fn tell(&self, opus: &[u8], offset: i64, out: &mut [f32]) -> Result<usize, Undecodable> {
-        let opus = opus.strip_prefix(&DEEP).map_or(&opus[2..], |frame| &frame[1..]);
+        let opus = if is_deep(opus) { &opus[DEEP.len() + 1..] } else { &opus[2..] };
         let start = opus.first_chunk().map(|bytes| i64::from_le_bytes(*bytes)).ok_or(Undecodable)?;
-        for (n, sample) in (start + offset..).zip(out.iter_mut()) {
+        let channels = 1 + usize::from(self.is_stereo);
+        for (n, sample) in (start + offset..).zip(out.chunks_exact_mut(channels)) {
             // Of every three seconds, one is silent.
             let is_pause = self.has_pauses && n / 48_000 % 3 == 2;
-            *sample = if is_pause { 0.0 } else { n as f32 };
+            sample.fill(if is_pause { 0.0 } else { n as f32 });
         }
-        Ok(out.len())
+        self.turn_right(out);
+        Ok(out.len() / channels)
     }
+
+    fn turn_right(&self, out: &mut [f32]) {
+        if self.is_stereo {
+            out.iter_mut().skip(1).step_by(2).for_each(|right| *right = -*right);
+        }
+    }
+}
+
+fn is_deep(opus: &[u8]) -> bool {
+    opus.len() > DEEP.len() && opus[0] & !STEREO == DEEP[0] && opus[1..3] == DEEP[1..]
 }
 
 pub(crate) fn packet(start: i64, has_lbrr: bool, deep: u8) -> Vec<u8> {
@@ -163,6 +181,8 @@ pub(crate) struct Call<P> {
     pub(crate) drift_ppm: f64,
     /// Pulls are late by up to this.
     pub(crate) pull_noise_ms: f64,
+    /// It is sent in two channels, and heard in two.
+    pub(crate) is_stereo: bool,
     /// There is silence between the words, in frames as any other.
     pub(crate) has_pauses: bool,
     pub(crate) has_lbrr: bool,
@@ -181,6 +201,7 @@ impl<P: Path> Call<P> {
             block: 480,
             drift_ppm: 0.0,
             pull_noise_ms: 0.0,
+            is_stereo: false,
             has_pauses: false,
             has_lbrr: false,
             deep: 0,
@@ -192,11 +213,13 @@ impl<P: Path> Call<P> {
     /// Runs the call; `seen` gets each pull.
     pub(crate) fn run(mut self, seconds: f64, mut seen: impl FnMut(&Heard<'_>)) -> Stats {
         let start = start();
-        let mut speaker = Speaker::new(Teller { has_pauses: self.has_pauses }, Config::default());
+        let channels = 1 + usize::from(self.is_stereo);
+        let decoder = Teller { has_pauses: self.has_pauses, is_stereo: false };
+        let mut speaker = Speaker::new(decoder, Config { channels, ..Config::default() });
         let mut dice = Dice::new(99);
         let mut on_the_way: Vec<(f64, i64)> = Vec::new();
         let (mut made, mut seq) = (0i64, Vec::new());
-        let mut sound = vec![0.0; self.block];
+        let (mut sound, mut left) = (vec![0.0; self.block * channels], vec![0.0; self.block]);
         let block_ms = self.block as f64 / 48.0;
         let frame_ms = 10.0 / (1.0 + self.drift_ppm * 1e-6);
         for pull in 0.. {
@@ -219,20 +242,30 @@ impl<P: Path> Call<P> {
             for (at, number) in on_the_way.drain(..due) {
                 self.deliver(&mut speaker, &seq, number, start + millis(at));
             }
-            let pulled = speaker.pull(&mut sound, start + millis(now_ms));
+            let channels = speaker.channels();
+            let sound = &mut sound[..self.block * channels];
+            let pulled = speaker.pull(sound, start + millis(now_ms));
+            for (left, sample) in left.iter_mut().zip(sound.chunks_exact(channels)) {
+                assert!(channels == 1 || sample[0] == -sample[1], "at {due_ms} ms: {sample:?}");
+                *left = sample[0];
+            }
             // Samples of the sender's clock that would be heard now if nothing took any time.
             let live = due_ms / frame_ms * FRAME as f64 - FRAME as f64;
-            seen(&Heard { at_ms: due_ms, sound: &sound, pulled, live, stats: speaker.stats() });
+            seen(&Heard { at_ms: due_ms, sound: &left, pulled, live, stats: speaker.stats() });
         }
         speaker.stats()
     }
 
     fn deliver(&self, speaker: &mut Speaker<Teller>, seq: &[i64], number: i64, now: Instant) {
         let frame_of = |number: i64| seq[number as usize];
-        let opus = packet(frame_of(number) * FRAME, self.has_lbrr, self.deep);
+        let encode = |number, deep| {
+            let mut opus = packet(frame_of(number) * FRAME, self.has_lbrr, deep);
+            opus[0] |= if self.is_stereo { STEREO } else { 0 };
+            opus
+        };
+        let opus = encode(number, self.deep);
         let backs = self.copies.iter().copied().filter(|back| i64::from(*back) <= number);
-        let copies: Vec<(u8, Vec<u8>)> =
-            backs.map(|back| (back, packet(frame_of(number - i64::from(back)) * FRAME, self.has_lbrr, 0))).collect();
+        let copies: Vec<(u8, Vec<u8>)> = backs.map(|back| (back, encode(number - i64::from(back), 0))).collect();
         let frame = Frame {
             stream: 1,
             seq: number as u16,

@@ -5,4 +5,5 @@ mod hostile;
 mod mixing;
 mod outages;
 mod playing;
+mod stereo;
 mod traces;

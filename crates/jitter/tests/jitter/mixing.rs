@@ -38,7 +38,7 @@ impl Decode for Level {
         out.fill(0.0);
     }
 
-    fn reset(&mut self) {}
+    fn reset(&mut self, _channels: usize) {}
 }
 
 struct Room {
@@ -206,7 +206,7 @@ fn each_speaker_can_be_recorded_by_itself() {
 
     let mut taps = Vec::new();
     let now = room.now();
-    let mixed = room.mixer.pull_tapped(&mut [0.0; 480], now, |who, sound| taps.push((who, sound.to_vec())));
+    let mixed = room.mixer.pull_tapped(&mut [0.0; 480], now, |who, sound| taps.push((who, sound.samples.to_vec())));
 
     assert_eq!(taps, [(ALICE, vec![0.2; 480]), (BOB, vec![0.3; 480])]);
     assert_eq!(mixed.speakers, 2);
