@@ -87,6 +87,8 @@ pub struct Encoder {
     frame: usize,
     channels: usize,
     lookahead: usize,
+    /// Bytes of the longest packet that may come out.
+    room: usize,
     packet: [u8; MAX_PACKET],
 }
 
@@ -108,8 +110,8 @@ impl Encoder {
         // SAFETY: the only pointer is to a local that lives through the call.
         let state = unsafe { sys::opus_encoder_create(RATE as i32, channels, application, &raw mut error) };
         let state = NonNull::new(state).ok_or_else(|| describe(error))?;
-        let mut encoder =
-            Self { state, frame, channels: settings.channels.into(), lookahead: 0, packet: [0; MAX_PACKET] };
+        let channels = settings.channels.into();
+        let mut encoder = Self { state, frame, channels, lookahead: 0, room: MAX_PACKET, packet: [0; MAX_PACKET] };
         match settings.mode {
             Mode::Voice => encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, sys::OPUS_SIGNAL_VOICE)?,
             Mode::Music => encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, sys::OPUS_SIGNAL_MUSIC)?,
@@ -133,9 +135,9 @@ impl Encoder {
         if samples.len() != self.frame * self.channels {
             return Err(Error::Length { samples: samples.len() });
         }
-        let (frame, room) = (self.frame as c_int, MAX_PACKET as i32);
+        let (frame, room) = (self.frame as c_int, self.room as i32);
         // SAFETY: the state is live and borrowed mutably; libopus reads `frame` samples of each channel, which are there, and writes at
-        // most `room` bytes, for which `packet` has room.
+        // most `room` bytes, which is no more than `packet` has.
         let len = unsafe {
             sys::opus_encode_float(self.state.as_ptr(), samples.as_ptr(), frame, self.packet.as_mut_ptr(), room)
         };
@@ -150,6 +152,11 @@ impl Encoder {
     pub fn set_frame(&mut self, frame: Duration) -> Result<(), Error> {
         self.frame = frame_samples(frame)?;
         Ok(())
+    }
+
+    /// Lets no packet be longer than so many bytes, whatever the bitrate: what has to fit a datagram.
+    pub fn limit(&mut self, bytes: usize) {
+        self.room = bytes.clamp(1, MAX_PACKET);
     }
 
     /// Sets the bits per second.
@@ -290,6 +297,27 @@ mod tests {
             (left, right) = (left + power(0), right + power(1));
         }
         assert!(left > 500.0 && right < left / 100.0, "{left} {right}");
+    }
+
+    #[test]
+    fn no_packet_is_longer_than_the_limit_and_all_are_decoded() {
+        let mut random = 1_u64;
+        let mut noise = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 40) as f32 / 16_777_216.0 - 0.5
+        };
+        for millis in [10, 20, 60] {
+            let frame = Duration::from_millis(millis);
+            let settings = Settings { mode: Mode::Music, channels: 2, bitrate: 510_000, frame, ..Settings::default() };
+            let mut encoder = Encoder::new(settings).expect("an encoder");
+            encoder.limit(700);
+            for _ in 0..20 {
+                let sound: Vec<f32> = (0..2 * encoder.frame()).map(|_| noise()).collect();
+                let frame = encoder.frame();
+                let packet = encoder.encode(&sound).expect("a packet");
+                assert!(packet.len() <= 700 && crate::packet_samples(packet) == Some(frame), "{}", packet.len());
+            }
+        }
     }
 
     #[test]

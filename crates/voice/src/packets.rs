@@ -15,6 +15,9 @@ const KEPT: usize = 8;
 /// While muted, or behind a closed gate, one packet goes out per so many samples: it says that somebody is still there.
 const SILENT_GAP: u64 = 400 * 48;
 
+/// What is in a packet beside the sound of its frame, at most, without copies: `wire::voice` tells what.
+const HEAD: usize = 12;
+
 /// Blocks of this length can go alone or two together: 10 ms.
 const SHORT: usize = 480;
 
@@ -24,8 +27,9 @@ pub struct Packetizer {
     encoder: Encoder,
     /// What the encoder was told.
     encoding: Option<Encoding>,
-    /// Samples of a block.
+    /// Samples of a block, and the channels that it has.
     block: usize,
+    channels: usize,
     /// What was heard and not encoded yet: nothing, or the first block of a long frame.
     waiting: Vec<f32>,
     stream: u8,
@@ -60,9 +64,11 @@ struct Head {
 
 impl Packetizer {
     /// A stream that begins with the next frame.
-    pub fn new(encoder: Encoder, stream: u8) -> Self {
+    pub fn new(mut encoder: Encoder, stream: u8) -> Self {
+        encoder.limit(MAX_PACKET - HEAD);
         Self {
             block: encoder.frame(),
+            channels: encoder.channels(),
             encoder,
             encoding: None,
             waiting: Vec::new(),
@@ -83,9 +89,14 @@ impl Packetizer {
         }
     }
 
-    /// The samples of the blocks that are to be pushed.
+    /// The samples of the blocks that are to be pushed, of each channel.
     pub fn block(&self) -> usize {
         self.block
+    }
+
+    /// How many channels they have: one, or two that are interleaved.
+    pub fn channels(&self) -> usize {
+        self.channels
     }
 
     /// Encodes what comes next as a plan says. Only blocks of 10 ms can become longer frames.
@@ -149,9 +160,9 @@ impl Packetizer {
         let silent = muted || self.closed;
         let switched = std::mem::replace(&mut self.silent, silent) != silent;
         match (silent, switched) {
-            (true, true) if self.head.is_some() => fade(frame, |part| 1.0 - part),
+            (true, true) if self.head.is_some() => fade(frame, self.channels, |part| 1.0 - part),
             (true, _) => frame.fill(0.0),
-            (false, true) => fade(frame, |part| part),
+            (false, true) => fade(frame, self.channels, |part| part),
             (false, false) => {}
         }
         let has_news = switched || is_news || self.marks != self.told;
@@ -170,7 +181,7 @@ impl Packetizer {
             self.waiting.clear();
         }
         self.begin(frame, at);
-        let is_whole = self.waiting.len() > self.block || !self.is_long();
+        let is_whole = self.waiting.len() > self.block * self.channels || !self.is_long();
         if !is_whole && !silent && !last {
             return Ok(false);
         }
@@ -201,7 +212,7 @@ impl Packetizer {
             self.starts |= at != self.next;
         }
         self.waiting.extend_from_slice(block);
-        self.next = at + block.len() as u64;
+        self.next = at + (block.len() / self.channels) as u64;
     }
 
     /// Makes a frame of what waits.
@@ -212,7 +223,7 @@ impl Packetizer {
             flags = flags.with(Flags::TALKSPURT_START);
             self.sent.clear(); // what was before the gap is not this many frames back in time
         }
-        let len = self.waiting.len();
+        let len = self.waiting.len() / self.channels;
         self.level = if self.silent { 127 } else { codec::level(&self.waiting) };
         let time = MediaTime(((self.next - len as u64) / UNIT) as u32);
         self.head = Some(Head { seq: self.seq, time, flags, level: self.level });
@@ -243,13 +254,12 @@ impl Packetizer {
 }
 
 /// Scales a frame by what `gain` says for the part of the first 5 ms that has passed.
-fn fade(frame: &mut [f32], gain: impl Fn(f32) -> f32) {
-    let len = frame.len().min(240);
-    for (n, sample) in frame[..len].iter_mut().enumerate() {
-        *sample *= gain(n as f32 / len as f32);
+fn fade(frame: &mut [f32], channels: usize, gain: impl Fn(f32) -> f32) {
+    let len = (frame.len() / channels).min(240);
+    for (n, sample) in frame.chunks_exact_mut(channels).enumerate() {
+        let gain = gain((n as f32 / len as f32).min(1.0));
+        sample.iter_mut().for_each(|value| *value *= gain);
     }
-    let rest = gain(1.0);
-    frame[len..].iter_mut().for_each(|sample| *sample *= rest);
 }
 
 #[cfg(test)]
@@ -327,6 +337,69 @@ mod tests {
         let mut frame = [0.5; 480];
         packets.push(&mut frame, 960, true, false).expect("a frame");
         assert_eq!(frame, [0.0; 480]);
+    }
+
+    fn music(frame: Duration, bitrate: u32) -> Packetizer {
+        let settings = codec::Settings {
+            mode: codec::Mode::Music,
+            channels: 2,
+            bitrate,
+            frame,
+            expected_loss: None,
+            ..codec::Settings::default()
+        };
+        Packetizer::new(Encoder::new(settings).expect("an encoder"), 7)
+    }
+
+    #[test]
+    fn two_channels_take_the_time_of_one_and_fade_together() {
+        let mut packets = music(Duration::from_millis(10), 128_000);
+        assert_eq!((packets.block(), packets.channels()), (480, 2));
+        let mut push = |n: u64, muted| {
+            let mut frame = [0.4, -0.2].repeat(480);
+            let is_sent = packets.push(&mut frame, n * 480, muted, false).expect("a frame");
+            let bytes = packets.packet(&[]).filter(|_| is_sent);
+            let read = |bytes: &Vec<u8>| {
+                let Ok(Voice::Frame(frame)) = Voice::from_bytes(bytes) else { panic!("not a frame") };
+                (frame.seq, frame.time.0, frame.opus[0] & 4, codec::packet_samples(frame.opus))
+            };
+            (bytes.as_ref().map(read), frame)
+        };
+        assert_eq!(push(0, false).0, Some((0, 0, 4, Some(480))));
+        let (sent, faded) = push(1, true);
+        assert_eq!(sent, Some((1, 4, 4, Some(480))));
+        assert!(faded.chunks_exact(2).all(|sample| sample[0] == -2.0 * sample[1]), "both by one gain");
+        assert_eq!((faded[0], faded[2 * 120], faded[2 * 240]), (0.4, 0.2, 0.0));
+        assert_eq!(push(2, true).0, None);
+    }
+
+    #[test]
+    fn blocks_of_two_channels_go_two_together_as_well() {
+        let mut packets = music(Duration::from_millis(10), 128_000);
+        packets.follow(&long(true)).expect("settings");
+        let mut frame = [0.1; 960];
+        assert!(!packets.push(&mut frame, 0, false, false).expect("a frame"));
+        assert!(packets.push(&mut frame, 480, false, false).expect("a frame"));
+        assert_eq!((codec::packet_samples(&packets.opus), packets.next()), (Some(960), 960));
+    }
+
+    #[test]
+    fn whatever_the_bitrate_a_packet_fits_a_datagram() {
+        for (millis, bits) in [(10, 510_000), (20, 510_000), (60, 256_000)] {
+            let mut packets = music(Duration::from_millis(millis), bits);
+            let mut random = 1_u64;
+            for n in 0..20 {
+                let mut frame: Vec<f32> = (0..2 * packets.block())
+                    .map(|_| {
+                        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                        (random >> 40) as f32 / 16_777_216.0 - 0.5
+                    })
+                    .collect();
+                packets.push(&mut frame, n * packets.block() as u64, false, false).expect("a frame");
+                let bytes = packets.packet(&[2, 4]).expect("a packet");
+                assert!(bytes.len() <= MAX_PACKET, "{} bytes of {millis} ms at {bits} b/s", bytes.len());
+            }
+        }
     }
 
     fn long(is_long: bool) -> Encoding {

@@ -14,6 +14,8 @@ use crate::{Redundancy, Remedy, Thrift};
 const WARY: Duration = Duration::from_secs(10);
 /// Bits per second that one receiver gets at most, headers of UDP and IP included: 15 kB/s.
 const MOST_EACH: u32 = 120_000;
+/// The same of music, whose usual bitrate has room in it, and once more as a copy: 41 kB/s.
+const MOST_EACH_MUSIC: u32 = 330_000;
 /// And all of them together: what a relay takes of one member, with something to spare.
 const MOST_ALL: u32 = 840_000;
 /// What a packet costs beside its sound: 28 bytes of UDP and IP, 29 of the session, 7 of the frame.
@@ -24,6 +26,8 @@ const COPY: u32 = 4 * 8;
 const TOLD: u32 = 93;
 /// A bitrate below this sounds better in frames of 20 ms, which halve the headers and are enhanced by the receiver.
 const LEAST_SHORT: u32 = 24_000;
+/// The same of music: two channels need more bits.
+const LEAST_SHORT_MUSIC: u32 = 64_000;
 /// From this bitrate on a coarser search finds what sounds nearly as good (PESQ 4.52 of 4.54 at 56 kb/s), in half the time ...
 const AMPLE: u32 = 48_000;
 const COARSE: u8 = 4;
@@ -38,6 +42,7 @@ const DEEP_REACH: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub struct Receivers {
     peers: BTreeMap<PeerTag, Receiver>,
+    is_music: bool,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +91,11 @@ pub struct Encoding {
 }
 
 impl Receivers {
+    /// Those of music: each gets more, and nothing that only helps voices.
+    pub fn of_music() -> Self {
+        Self { is_music: true, ..Self::default() }
+    }
+
     /// A peer is there.
     pub fn join(&mut self, peer: PeerTag) {
         self.peers.entry(peer).or_default();
@@ -134,25 +144,39 @@ impl Receivers {
     }
 
     fn encoding(&self, bitrate: u32, strongest: Remedy, thrift: Thrift, now: Instant) -> Encoding {
-        let each = MOST_EACH.min(MOST_ALL / u32::try_from(self.peers.len()).unwrap_or(u32::MAX).max(1));
+        let (most_each, least_short) =
+            if self.is_music { (MOST_EACH_MUSIC, LEAST_SHORT_MUSIC) } else { (MOST_EACH, LEAST_SHORT) };
+        let each = most_each.min(MOST_ALL / u32::try_from(self.peers.len()).unwrap_or(u32::MAX).max(1));
         let copies = strongest.copies().len() as u32;
         let room = |packets_per_s: u32| {
             each.saturating_sub((HEADERS + copies * COPY) * packets_per_s) / (1 + copies) * TOLD / 100
         };
-        let is_long = strongest.is_long() || thrift > Thrift::None || room(100) < LEAST_SHORT;
-        let room = room(if is_long { 50 } else { 100 }).max(LEAST).min(thrift.bitrate());
+        let is_long = strongest.is_long() || thrift > Thrift::None || room(100) < least_short;
+        let room = room(if is_long { 50 } else { 100 }).max(LEAST).min(self.most_with(thrift));
         // DRED is no part of the copies, so there is room for what it needs.
-        let is_deep =
-            strongest == Remedy::Deep && thrift == Thrift::None && each == MOST_EACH && bitrate >= LEAST_SHORT;
+        let is_deep = !self.is_music
+            && strongest == Remedy::Deep
+            && thrift == Thrift::None
+            && each == MOST_EACH
+            && bitrate >= LEAST_SHORT;
         let (deep_bitrate, deep_loss) = codec::Settings::DEEP;
         let expected_loss = self.peers.values().map(|receiver| receiver.expected_loss(now)).max().unwrap_or(0);
         let bitrate = if is_deep { deep_bitrate.max(room) } else { room.min(bitrate) };
         Encoding {
             bitrate,
             is_long,
-            complexity: if bitrate >= AMPLE { COARSE } else { FINE },
+            complexity: if bitrate >= AMPLE && !self.is_music { COARSE } else { FINE },
             expected_loss: if is_deep { expected_loss.max(deep_loss) } else { expected_loss },
             deep: if is_deep { DEEP_REACH } else { Duration::ZERO },
+        }
+    }
+
+    /// Bits per second that the encoder gets at most where paths are so full.
+    fn most_with(&self, thrift: Thrift) -> u32 {
+        match thrift {
+            Thrift::Less if self.is_music => 64_000,
+            Thrift::Least | Thrift::Bare if self.is_music => 32_000,
+            _ => thrift.bitrate(),
         }
     }
 }
@@ -249,6 +273,35 @@ mod tests {
         }
         seen.dedup();
         assert_eq!(seen, [(false, 30_504, true), (true, 24_000, true), (true, 16_000, true), (true, 16_000, false)]);
+    }
+
+    #[test]
+    fn music_has_room_for_a_copy_at_its_usual_bitrate_and_gets_nothing_that_only_helps_voices() {
+        const MUSIC: u32 = 128_000;
+        let plan = |loss, burst| {
+            let (mut receivers, mut now) = (Receivers::of_music(), start());
+            report(&mut receivers, &mut now, loss, burst, 10);
+            receivers.plan(MUSIC, now)
+        };
+        let Plan { groups, encoding } = plan(30, 10);
+        assert_eq!((groups[0].1, encoding.bitrate, encoding.is_long), (&[2][..], MUSIC, false));
+        let Plan { groups, encoding } = plan(200, 12);
+        assert!(groups[0].1.len() == 2 && encoding.is_long && encoding.bitrate > 90_000, "{encoding:?}");
+        assert!(plan(100, 100).encoding.deep.is_zero());
+    }
+
+    #[test]
+    fn music_on_a_full_path_gets_fewer_bits_in_longer_frames_and_more_of_them_than_a_voice() {
+        let (mut receivers, mut now, mut seen) = (Receivers::of_music(), start(), Vec::new());
+        for _ in 0..100 {
+            receivers.handle_report(PeerTag(2), &lossy(60, 10, 10 + seen.len() as u16 * 100), now);
+            now += Duration::from_millis(200);
+            let encoding = receivers.plan(128_000, now).encoding;
+            if seen.last() != Some(&(encoding.is_long, encoding.bitrate)) {
+                seen.push((encoding.is_long, encoding.bitrate));
+            }
+        }
+        assert_eq!(seen[..3], [(false, 128_000), (true, 64_000), (true, 32_000)], "{seen:?}");
     }
 
     #[test]

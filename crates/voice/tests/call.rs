@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use codec::{Encoder, Settings};
+use codec::{Encoder, Mode, Settings};
 use jitter::{Config, Mixer, Stats};
 use voice::{Ear, Encoding, Packetizer, Plan, Receivers};
 use wire::PeerTag;
@@ -24,19 +24,36 @@ struct Call {
     frames: Vec<(usize, Vec<u8>)>,
     reports: Vec<(usize, Report)>,
     encoding: Option<Encoding>,
+    bitrate: u32,
+    /// What is said: a sample of each channel.
+    sound: fn(usize) -> [f32; 2],
     heard: Vec<f32>,
     random: u64,
 }
 
 impl Call {
-    #[expect(clippy::disallowed_methods, reason = "any start of the virtual time will do")]
     fn new() -> Self {
-        let mut receivers = Receivers::default();
+        let settings = Settings { bitrate: BITRATE, ..Settings::default() };
+        Self::of(settings, Receivers::default(), |n| [speech(n), 0.0])
+    }
+
+    /// In two channels, with a chord on either side.
+    fn of_music() -> Self {
+        let (mode, bitrate) = (Mode::Music, 128_000);
+        let settings = Settings { mode, channels: 2, bitrate, expected_loss: None, ..Settings::default() };
+        Self::of(settings, Receivers::of_music(), |n| SIDES.map(|pitches| chord(n, pitches)))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "any start of the virtual time will do")]
+    fn of(settings: Settings, mut receivers: Receivers, sound: fn(usize) -> [f32; 2]) -> Self {
         receivers.join(PEER);
+        let config = Config { channels: settings.channels.into(), ..Config::default() };
         Self {
-            packets: Packetizer::new(Encoder::new(Settings::default()).expect("an encoder"), 1),
+            packets: Packetizer::new(Encoder::new(settings).expect("an encoder"), 1),
+            bitrate: settings.bitrate,
+            sound,
             receivers,
-            mixer: Mixer::new(Config::default(), Ear::default),
+            mixer: Mixer::new(config, Ear::default),
             start: Instant::now(),
             block: 0,
             frames: Vec::new(),
@@ -56,10 +73,12 @@ impl Call {
     fn run(&mut self, seconds: usize, mut pass: impl FnMut(&mut Self, Vec<u8>) -> Option<Vec<u8>>) {
         for _ in 0..seconds * 100 {
             let now = self.start + Duration::from_millis(10 * self.block as u64);
-            let Plan { groups, encoding } = self.receivers.plan(BITRATE, now);
+            let Plan { groups, encoding } = self.receivers.plan(self.bitrate, now);
             self.packets.follow(&encoding).expect("settings");
             self.encoding = Some(encoding);
-            let mut sound: Vec<f32> = (0..BLOCK).map(|i| speech(self.block * BLOCK + i)).collect();
+            let channels = self.packets.channels();
+            let sample = |i| (self.sound)(self.block * BLOCK + i).into_iter().take(channels);
+            let mut sound: Vec<f32> = (0..BLOCK).flat_map(sample).collect();
             if self.packets.push(&mut sound, (self.block * BLOCK) as u64, false, false).expect("a block") {
                 let packet = self.packets.packet(groups[0].1).expect("a packet");
                 let due = self.block + DELAY;
@@ -67,7 +86,7 @@ impl Call {
                 self.frames.extend(passed.map(|packet| (due, packet)));
             }
             self.arrive(now);
-            let mut out = [0.0; BLOCK];
+            let mut out = vec![0.0; BLOCK * channels];
             self.mixer.pull(&mut out, now);
             while let Some((_, report)) = self.mixer.poll_report(now) {
                 self.reports.push((self.block + DELAY, report));
@@ -104,6 +123,52 @@ fn speech(n: usize) -> f32 {
     let phase = 140.0 * t + 3.0 * (t * 2.5).sin();
     let harmonic = |h: usize| ((phase * h as f32).fract() * std::f32::consts::TAU).sin() / h as f32;
     0.2 * loud * (1..20).map(harmonic).sum::<f32>()
+}
+
+/// What is played on the left and on the right, in hertz.
+const SIDES: [[f32; 2]; 2] = [[440.0, 1320.0], [620.0, 1860.0]];
+
+fn chord(n: usize, pitches: [f32; 2]) -> f32 {
+    let second = (n % codec::RATE as usize) as f32 / codec::RATE as f32;
+    pitches.iter().map(|hz| 0.15 * (second * hz * std::f32::consts::TAU).sin()).sum()
+}
+
+/// The power of these pitches on one side of what was heard (Goertzel), over 100 ms each.
+fn power(heard: &[f32], side: usize, pitches: [f32; 2]) -> f64 {
+    let of = |part: &[f32], hz: f32| {
+        let (mut cos, mut sin) = (0.0, 0.0);
+        for (i, sample) in part.chunks_exact(2).enumerate() {
+            let angle = f64::from(hz) * i as f64 / f64::from(codec::RATE) * std::f64::consts::TAU;
+            cos += f64::from(sample[side]) * angle.cos();
+            sin += f64::from(sample[side]) * angle.sin();
+        }
+        cos * cos + sin * sin
+    };
+    heard.chunks_exact(2 * BLOCK * 10).map(|part| pitches.iter().map(|hz| of(part, *hz)).sum::<f64>()).sum()
+}
+
+/// How much louder each side's own pitches are there than on the other side, in decibels; the lesser of both.
+fn separation(heard: &[f32]) -> f64 {
+    let of = |side: usize| power(heard, side, SIDES[side]) / power(heard, 1 - side, SIDES[side]);
+    10.0 * of(0).min(of(1)).log10()
+}
+
+#[test]
+fn the_sides_of_music_are_heard_apart_also_where_packets_get_lost() {
+    let mut call = Call::of_music();
+    call.run(5, |_, packet| Some(packet));
+    let calm = separation(&call.heard[2 * BLOCK * 100..]);
+    assert!(calm > 40.0, "{calm} dB");
+
+    call.heard.clear();
+    call.run(20, |call, packet| (call.below(20) > 0).then_some(packet));
+    let lossy = separation(&call.heard);
+    assert!(lossy > 30.0, "{lossy} dB");
+    let stats = call.stats();
+    assert!(stats.from_copy > 30 && stats.from_next == 0 && stats.restarts == 0, "{stats:?}");
+    let loud = power(&call.heard, 0, SIDES[0]) / (call.heard.len() / (2 * BLOCK * 10)) as f64;
+    let whole = 2.0 * (0.15 * (10 * BLOCK) as f64 / 2.0).powi(2);
+    assert!((0.8..1.1).contains(&(loud / whole)), "{} of what was played is heard", loud / whole);
 }
 
 #[test]
