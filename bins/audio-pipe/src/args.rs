@@ -4,10 +4,14 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use speech::Settings;
+use wire::local::{Mode, Sent};
 
 use crate::device::PERIOD;
 use crate::file::{Encoding, Layout};
+use crate::voice_settings::VoiceSettings;
 
 mod voice;
 
@@ -126,8 +130,14 @@ pub(crate) struct SourceArgs {
     /// For LANs, which lose nothing: 5 ms in a packet, less delay in codec and devices, 64 kb/s; nothing against loss
     #[arg(long)]
     pub(crate) low_delay: bool,
-    /// Bits per second, such as 40000 or 40k
-    #[arg(long, value_name = "BITS", default_value = "56k", default_value_if("low_delay", "true", "64k"), value_parser = bitrate)]
+    /// Send music: two channels as they are heard, all the time, 128 kb/s; nothing is done to them
+    #[arg(long, conflicts_with_all = ["mode", "echo", "noise", "gain", "gate", "hangover"])]
+    pub(crate) music: bool,
+    /// Bits per second, such as 40000 or 40k [default: 56k, or 64k with --low-delay, 128k with --music]
+    #[arg(
+        long, value_name = "BITS", default_value = "56k", hide_default_value = true,
+        default_value_ifs([("music", "true", "128k"), ("low_delay", "true", "64k")]), value_parser = bitrate
+    )]
     pub(crate) bitrate: u32,
     /// How much sound one packet carries: 2.5, 5, 10, 20, 40 or 60
     #[arg(long, value_name = "MS", default_value = "10", default_value_if("low_delay", "true", "5"), value_parser = frame)]
@@ -147,6 +157,26 @@ impl SourceArgs {
     pub(crate) fn period(&self) -> Duration {
         self.microphone_period.unwrap_or(if self.low_delay { SHORT_PERIOD } else { PERIOD })
     }
+
+    /// How many channels are heard and sent.
+    pub(crate) fn channels(&self) -> usize {
+        if self.music { 2 } else { 1 }
+    }
+
+    /// What is done to what is sent in frames of so many samples, and may be changed of it; of music, nothing.
+    pub(crate) fn voice_settings(&self, settings: Settings, frame: usize) -> Result<VoiceSettings> {
+        if self.music { Ok(VoiceSettings::for_music()) } else { VoiceSettings::for_frames(settings, frame) }
+    }
+
+    /// What the others are sent, in words for them who ask here.
+    pub(crate) fn sent(&self) -> Sent {
+        let mode = match (self.music, self.low_delay) {
+            (true, _) => Mode::Music,
+            (_, true) => Mode::LowDelay,
+            _ => Mode::Voice,
+        };
+        Sent { mode, channels: self.channels() as u8 }
+    }
 }
 
 /// The same for a talk with low delay.
@@ -158,6 +188,9 @@ pub(crate) struct SinkArgs {
     /// Play to a WAV file, or to stdout with -, in real time instead of to the loudspeaker
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Two channels in all files of what is heard, for those who send music; a loudspeaker has what it has
+    #[arg(long)]
+    pub(crate) stereo: bool,
     /// The loudspeaker's name, a part of it, or a pattern such as *usb*
     #[arg(long, value_name = "NAME", conflicts_with = "output")]
     pub(crate) speaker: Option<String>,
@@ -179,6 +212,11 @@ impl SinkArgs {
     /// How much sound the loudspeaker takes at a time.
     pub(crate) fn period(&self, low_delay: bool) -> Duration {
         self.speaker_period.unwrap_or(if low_delay { SHORT_PERIOD } else { PERIOD })
+    }
+
+    /// How many channels the files have.
+    pub(crate) fn channels(&self) -> usize {
+        if self.stereo { 2 } else { 1 }
     }
 }
 
@@ -338,6 +376,29 @@ mod tests {
     #[test]
     fn the_tree_of_options_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn music_is_two_channels_and_more_bits_and_nothing_is_done_to_it() {
+        let source = |line: &str| {
+            let words = ["audio-pipe", "capture"].into_iter().chain(line.split_whitespace());
+            let Command::Capture(args) = Cli::try_parse_from(words).ok()?.command else { return None };
+            Some((
+                args.source.channels(),
+                args.source.bitrate,
+                args.source.frame_ms.as_millis(),
+                args.source.sent().mode,
+            ))
+        };
+        assert_eq!(source(""), Some((1, 56_000, 10, Mode::Voice)));
+        assert_eq!(source("--music"), Some((2, 128_000, 10, Mode::Music)));
+        assert_eq!(source("--music --bitrate 96k"), Some((2, 96_000, 10, Mode::Music)));
+        assert_eq!(source("--music --low-delay"), Some((2, 128_000, 5, Mode::Music)));
+        assert_eq!(source("--low-delay"), Some((1, 64_000, 5, Mode::LowDelay)));
+        for processing in ["--mode headset", "--echo on", "--noise rnn", "--gain on", "--gate voice", "--hangover 300"]
+        {
+            assert_eq!(source(&format!("--music {processing}")), None, "{processing}");
+        }
     }
 
     #[test]

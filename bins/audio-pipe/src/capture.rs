@@ -13,16 +13,15 @@ use wire::agent::{Peers, VoiceRecord};
 use crate::args::{CaptureArgs, SourceArgs};
 use crate::control::Switches;
 use crate::device::Microphone;
-use crate::file::{self, Mono};
+use crate::file::{self, SoundFile};
 use crate::own_voice::OwnVoice;
 use crate::stats::{Captured, Stats};
 use crate::stop::Stop;
 use crate::timeline::{Timeline, unix_ns};
-use crate::voice_settings::VoiceSettings;
 
 /// Where sound comes from.
 pub(crate) enum Source {
-    File { mono: Box<Mono>, start_at: Option<f64>, timeline: Option<Timeline>, at: u64 },
+    File { file: Box<SoundFile>, start_at: Option<f64>, timeline: Option<Timeline>, at: u64 },
     Device { microphone: Box<Microphone>, start: Timeline },
 }
 
@@ -30,7 +29,7 @@ pub(crate) enum Source {
 struct Took {
     /// The number of its first sample.
     at: u64,
-    /// Samples before the end; the rest is silence.
+    /// Samples of each channel before the end; the rest is silence.
     samples: usize,
 }
 
@@ -38,11 +37,11 @@ impl Source {
     pub(crate) fn open(args: &SourceArgs) -> Result<Self> {
         Ok(match &args.input {
             Some(path) => {
-                let mono = Box::new(Mono::open(path, args.raw.layout())?);
-                Self::File { mono, start_at: args.start_at, timeline: None, at: 0 }
+                let file = Box::new(SoundFile::open(path, args.raw.layout(), args.channels())?);
+                Self::File { file, start_at: args.start_at, timeline: None, at: 0 }
             }
             None => {
-                let microphone = Microphone::open(args.microphone.as_deref(), args.period())?;
+                let microphone = Microphone::open(args.microphone.as_deref(), args.period(), args.channels())?;
                 Self::Device { microphone: Box::new(microphone), start: Timeline::at(args.start_at) }
             }
         })
@@ -59,24 +58,24 @@ impl Source {
     /// Waits until the last sample of the next frame is heard.
     fn next(&mut self, frame: &mut [f32], stop: &Stop) -> Result<Took> {
         match self {
-            Self::File { mono, start_at, timeline, at } => {
+            Self::File { file, start_at, timeline, at } => {
                 let timeline = timeline.get_or_insert_with(|| Timeline::at(*start_at));
-                let step = frame.len() as u64;
+                let step = (frame.len() / file.channels()) as u64;
                 let missed = timeline.wait_for(*at + step, step).missed;
                 // What a file would have said in the meantime is over; what a pipe says is still to come.
-                for _ in 0..if mono.is_live() { 0 } else { missed / step } {
-                    mono.read(frame)?;
+                for _ in 0..if file.is_live() { 0 } else { missed / step } {
+                    file.read(frame)?;
                 }
                 *at += missed;
-                let took = Took { at: *at, samples: mono.read(frame)? };
-                frame[took.samples..].fill(0.0);
+                let took = Took { at: *at, samples: file.read(frame)? };
+                frame[took.samples * file.channels()..].fill(0.0);
                 *at += step;
                 Ok(took)
             }
             Self::Device { microphone, start } => loop {
                 let at = microphone.next(frame, stop);
                 if stop.is_asked() || start.has_begun() {
-                    return Ok(Took { at, samples: frame.len() });
+                    return Ok(Took { at, samples: frame.len() / microphone.channels() });
                 }
             },
         }
@@ -94,9 +93,20 @@ impl Source {
 
 /// An encoder as the options want it, for a stream that no earlier run has used lately.
 pub(crate) fn packetizer(args: &SourceArgs) -> Result<Packetizer> {
-    let expected_loss = Some(args.expected_loss);
-    let mode = if args.low_delay { Mode::LowDelay } else { Mode::Voice };
-    let settings = Settings { mode, bitrate: args.bitrate, frame: args.frame_ms, expected_loss, ..Settings::default() };
+    let mode = match (args.low_delay, args.music) {
+        (true, _) => Mode::LowDelay,
+        (_, true) => Mode::Music,
+        _ => Mode::Voice,
+    };
+    let settings = Settings {
+        mode,
+        channels: args.channels() as u8,
+        bitrate: args.bitrate,
+        frame: args.frame_ms,
+        // Only speech has what LBRR repeats; to allow for it would turn music into speech where much gets lost.
+        expected_loss: (!args.music).then_some(args.expected_loss),
+        ..Settings::default()
+    };
     Ok(Packetizer::new(Encoder::new(settings)?, (unix_ns() >> 20) as u8))
 }
 
@@ -110,7 +120,7 @@ pub(crate) fn run(
     mut send: impl FnMut(&mut Packetizer) -> Result<()>,
 ) -> Result<Captured> {
     let (len, lookahead) = (packets.block(), packets.lookahead());
-    let mut frame = vec![0.0; len];
+    let mut frame = vec![0.0; len * packets.channels()];
     let mut captured = Captured::default();
     let mut end = None;
     loop {
@@ -145,7 +155,7 @@ pub(crate) fn capture(args: &CaptureArgs) -> Result<()> {
     }
     let mut packets = packetizer(&args.source)?;
     let frame = packets.block();
-    let mut voice = OwnVoice::new(VoiceSettings::for_frames(settings, frame)?, frame, None);
+    let mut voice = OwnVoice::new(args.source.voice_settings(settings, frame)?, frame, None);
     let mut source = Source::open(&args.source)?;
     let stdout = Path::new("-");
     let mut out = file::create(stdout)?;

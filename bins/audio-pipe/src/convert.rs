@@ -5,13 +5,15 @@ use codec::{Encoder, Mode, Settings};
 use edge::{Exit, WithExit};
 
 use crate::args::{DecodeArgs, EncodeArgs};
-use crate::file::{self, Encoding, Mono, OpusReader, OpusWriter, Recording, Stereo, shown};
+use crate::file::{self, Encoding, OpusReader, OpusWriter, Recording, SoundFile, shown};
 use crate::timeline::unix_ns;
 
 /// Bits per second, unless other ones are asked for: of speech in one channel, of anything in two, of music.
 const BITRATE: u32 = 40_000;
 const STEREO_BITRATE: u32 = 64_000;
 const MUSIC_BITRATE: u32 = 128_000;
+/// Samples of each channel that are encoded at a time.
+const AT_ONCE: usize = 4800;
 
 /// `audio-pipe encode`.
 pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
@@ -37,38 +39,17 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
     let out = file::create(&args.output)?;
     let written = || format!("write to {}", shown(&args.output, "the standard output"));
     let mut opus = OpusWriter::new(out, encoder, found.rate, unix_ns() as u32).with_context(written).exit(Exit::Io)?;
-    let mut source = if channels == 2 {
-        Sound::Stereo(Box::new(Stereo::of(pcm, &args.input)?))
-    } else {
-        Sound::Mono(Box::new(Mono::of(pcm, &args.input)?))
-    };
-    let mut samples = Vec::new();
-    while source.read(&mut samples)? {
-        opus.write(&samples).with_context(written).exit(Exit::Io)?;
-        samples.clear();
+    let channels = usize::from(channels);
+    let mut source = SoundFile::of(pcm, &args.input, channels)?;
+    let mut samples = vec![0.0; AT_ONCE * channels];
+    loop {
+        let read = source.read(&mut samples)?;
+        if read == 0 {
+            break;
+        }
+        opus.write(&samples[..read * channels]).with_context(written).exit(Exit::Io)?;
     }
     opus.finish().with_context(written).exit(Exit::Io)
-}
-
-/// What is encoded.
-enum Sound {
-    Mono(Box<Mono>),
-    Stereo(Box<Stereo>),
-}
-
-impl Sound {
-    /// Appends what comes next; `false` at the end.
-    fn read(&mut self, out: &mut Vec<f32>) -> Result<bool> {
-        match self {
-            Self::Stereo(stereo) => stereo.read(out),
-            Self::Mono(mono) => {
-                out.resize(4800, 0.0);
-                let read = mono.read(out)?;
-                out.truncate(read);
-                Ok(read > 0)
-            }
-        }
-    }
 }
 
 /// `audio-pipe decode`.

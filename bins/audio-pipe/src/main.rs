@@ -3,6 +3,7 @@
 mod args;
 mod call_report;
 mod capture;
+mod channels;
 mod chirp;
 mod control;
 mod convert;

@@ -83,6 +83,9 @@ impl OwnVoice {
     }
 
     fn treat(&mut self, frame: &mut [f32]) -> Verdict {
+        if self.settings.are_of_music() {
+            return Verdict { is_open: true, ..Verdict::default() };
+        }
         self.follow_settings();
         self.processor.press(self.settings.is_pressed());
         let (blocks, rest) = frame.as_chunks_mut::<BLOCK>();

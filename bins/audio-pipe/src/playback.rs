@@ -47,6 +47,14 @@ impl Sink {
         })
     }
 
+    /// How many channels are worth playing: two in files if the options say so, or as the loudspeaker has them.
+    pub(crate) fn channels(&self, args: &SinkArgs) -> usize {
+        match self {
+            Self::File => args.channels(),
+            Self::Device(loudspeaker) => args.channels().max(loudspeaker.channels()),
+        }
+    }
+
     /// The name of the loudspeaker, if it is one.
     pub(crate) fn device(&self) -> Option<&str> {
         match self {
@@ -74,7 +82,8 @@ pub(crate) fn run(
     report: impl FnMut(PeerTag, Report),
 ) -> Result<()> {
     enter(room).begin(start.start_unix_ns());
-    let mut player = Player { room, done, rest: None, report };
+    let channels = enter(room).channels();
+    let mut player = Player { room, channels, done, rest: None, report };
     match sink {
         Sink::File => player.fill_file(start, stop),
         Sink::Device(loudspeaker) => player.feed_device(loudspeaker, start, stop),
@@ -83,6 +92,7 @@ pub(crate) fn run(
 
 struct Player<'a, F> {
     room: &'a Mutex<Room>,
+    channels: usize,
     done: &'a AtomicBool,
     /// Once the input has ended: since when, and since when nobody is heard.
     rest: Option<(Instant, Option<Instant>)>,
@@ -92,7 +102,7 @@ struct Player<'a, F> {
 impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
     fn fill_file(&mut self, start: Timeline, stop: &Stop) -> Result<()> {
         let step = FILE_BLOCK as u64;
-        let mut block = [0.0; FILE_BLOCK];
+        let mut block = vec![0.0; FILE_BLOCK * self.channels];
         // What is heard before the start is not for the file.
         let mut ahead = start.samples_ahead() / step;
         while ahead > 0 && !stop.is_asked() {
@@ -119,16 +129,16 @@ impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
     }
 
     fn feed_device(&mut self, mut loudspeaker: Box<Loudspeaker>, start: Timeline, stop: &Stop) -> Result<()> {
-        let mut most = [0.0; MOST];
+        let mut most = vec![0.0; MOST * self.channels];
         let mut at = None;
         while let Some(samples) = loudspeaker.wait(stop) {
-            let block = &mut most[..samples];
+            let block = &mut most[..samples * self.channels];
             let now = start.has_begun().then(|| start.sample(Instant::now()));
             let off = |at: u64| now.is_some_and(|now| now.abs_diff(at) > MOST_OFF);
             at = at.filter(|at| !off(*at)).or(now);
             let ends = self.step(block, at)?;
             at = at.map(|at| at + samples as u64);
-            loudspeaker.play(block);
+            loudspeaker.play(block, self.channels);
             enter(self.room).note_underruns(loudspeaker.underruns());
             if ends {
                 loudspeaker.drain();
@@ -170,7 +180,8 @@ pub(crate) fn play(args: &PlayArgs) -> Result<()> {
     let switches = Arc::new(Switches::default());
     let stop = Stop::on_signals(Arc::clone(&switches))?;
     let sink = Sink::open(&args.sink, false)?;
-    let room = Arc::new(Mutex::new(Room::new(&args.sink, switches)?));
+    let channels = sink.channels(&args.sink);
+    let room = Arc::new(Mutex::new(Room::new(&args.sink, channels, switches)?));
     let done = Arc::new(AtomicBool::new(false));
     let reader = Reader { room: Arc::clone(&room), done: Arc::clone(&done), stop: stop.clone() };
     thread::Builder::new().name("stdin".into()).spawn(move || reader.run()).context("start a thread")?;

@@ -16,21 +16,23 @@ const MAX_NAME: usize = 48;
 /// Recordings by speaker, in one folder.
 pub(crate) struct Recordings {
     dir: PathBuf,
+    /// How many channels each has.
+    channels: usize,
     files: BTreeMap<PeerTag, Track>,
 }
 
 struct Track {
     recording: Recording,
     name: String,
-    /// Samples in it.
+    /// Samples of each channel in it.
     len: u64,
 }
 
 impl Recordings {
-    /// Makes the folder if it is missing.
-    pub(crate) fn create(dir: &Path) -> Result<Self> {
+    /// Makes the folder if it is missing. The recordings will have so many channels.
+    pub(crate) fn create(dir: &Path, channels: usize) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display())).exit(Exit::CannotCreate)?;
-        Ok(Self { dir: dir.to_owned(), files: BTreeMap::new() })
+        Ok(Self { dir: dir.to_owned(), channels, files: BTreeMap::new() })
     }
 
     /// Takes what a speaker says from sample `at` on; before and between there is silence.
@@ -42,7 +44,7 @@ impl Recordings {
         let Some(track) = self.files.get_mut(&peer) else { return Ok(()) };
         track.pad(at)?;
         track.recording.write(samples)?;
-        track.len += samples.len() as u64;
+        track.len += (samples.len() / self.channels) as u64;
         Ok(())
     }
 
@@ -71,7 +73,7 @@ impl Recordings {
         let is_taken = |file: &String| self.files.values().any(|track| track.name == *file);
         let plain = stem.as_ref().map(|stem| format!("{stem}.wav")).filter(|file| !is_taken(file));
         let name = plain.unwrap_or_else(|| format!("{}.wav", tagged()));
-        let recording = Recording::create(&self.dir.join(&name), false, Encoding::S16, 1)?;
+        let recording = Recording::create(&self.dir.join(&name), false, Encoding::S16, self.channels as u16)?;
         Ok(Track { recording, name, len: 0 })
     }
 }
@@ -96,12 +98,12 @@ pub(crate) fn file_stem(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::Mono;
+    use crate::file::SoundFile;
 
     #[test]
     fn all_recordings_begin_at_the_same_moment_and_end_together() {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut recordings = Recordings::create(&dir.path().join("new/folder")).expect("a folder");
+        let mut recordings = Recordings::create(&dir.path().join("new/folder"), 1).expect("a folder");
         recordings.write(PeerTag(1), Some("ann"), 100, &[0.5; 50]).expect("a file");
         recordings.write(PeerTag(2), Some("bob"), 200, &[0.25; 50]).expect("a file");
         recordings.write(PeerTag(1), Some("ann"), 300, &[0.5; 50]).expect("a file");
@@ -110,7 +112,8 @@ mod tests {
         for (file, heard) in [("ann.wav", [100..150, 300..350]), ("bob.wav", [200..250, 0..0])] {
             let mut out = vec![9.0; 2000];
             let path = recordings.dir().join(file);
-            assert_eq!(Mono::open(&path, None).and_then(|mut mono| mono.read(&mut out)).expect("a WAV"), 1000);
+            let read = SoundFile::open(&path, None, 1).and_then(|mut file| file.read(&mut out));
+            assert_eq!(read.expect("a WAV"), 1000);
             let loud: Vec<_> = (0..1000).filter(|n| out[*n] != 0.0).collect();
             assert_eq!(loud, heard.into_iter().flatten().collect::<Vec<_>>(), "{file}");
         }
@@ -119,7 +122,7 @@ mod tests {
     #[test]
     fn a_name_that_is_a_path_stays_in_the_folder_and_two_of_one_name_have_two_files() {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut recordings = Recordings::create(dir.path()).expect("a folder");
+        let mut recordings = Recordings::create(dir.path(), 1).expect("a folder");
         let names = [Some("../../x\u{202e}/y"), Some("ann"), Some("ann"), Some("//"), None];
         let files = names.into_iter().zip(1..).map(|(name, tag)| {
             recordings.write(PeerTag(tag), name, 0, &[0.1]).expect("a file");

@@ -1,13 +1,14 @@
-//! One rate to another, mono, as the samples come.
+//! One rate to another, as the samples come.
 
 use anyhow::{Context, Result};
 use edge::{Exit, WithExit};
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Async, FixedAsync, Resampler as _, SincInterpolationParameters, WindowFunction};
 
-/// A resampler of fixed ratio. Its delay is taken off at the start: the first sample out is the first sample in.
+/// A resampler of fixed ratio, for one channel or several interleaved ones. Its delay is taken off at the start: the first sample out is the first sample in.
 pub(crate) struct Resampler {
     inner: Async<f32>,
+    channels: usize,
     from: u64,
     to: u64,
     chunk: Vec<f32>,
@@ -21,28 +22,29 @@ pub(crate) struct Resampler {
 
 impl Resampler {
     /// For files: the filter is long, and so is its delay.
-    pub(crate) fn precise(from: u32, to: u32) -> Result<Self> {
-        Self::new(from, to, 256, 1024)
+    pub(crate) fn precise(from: u32, to: u32, channels: usize) -> Result<Self> {
+        Self::new(from, to, channels, (256, 1024))
     }
 
     /// For devices: a delay below a millisecond, in steps of 2.5 ms.
-    pub(crate) fn quick(from: u32, to: u32) -> Result<Self> {
-        Self::new(from, to, 64, (from as usize / 400).max(1))
+    pub(crate) fn quick(from: u32, to: u32, channels: usize) -> Result<Self> {
+        Self::new(from, to, channels, (64, (from as usize / 400).max(1)))
     }
 
-    fn new(from: u32, to: u32, taps: usize, chunk: usize) -> Result<Self> {
+    fn new(from: u32, to: u32, channels: usize, (taps, chunk): (usize, usize)) -> Result<Self> {
         let ratio = f64::from(to) / f64::from(from);
         let filter = SincInterpolationParameters::new(taps, WindowFunction::BlackmanHarris2);
-        let inner = Async::new_sinc(ratio, 1.0, &filter, chunk, 1, FixedAsync::Input)
+        let inner = Async::new_sinc(ratio, 1.0, &filter, chunk, channels, FixedAsync::Input)
             .with_context(|| format!("resample from {from} Hz to {to} Hz"))
             .exit(Exit::Data)?;
         let lead = inner.output_delay();
-        let block = vec![0.0; inner.output_frames_max()];
+        let block = vec![0.0; inner.output_frames_max() * channels];
         Ok(Self {
             inner,
+            channels,
             from: from.into(),
             to: to.into(),
-            chunk: vec![0.0; chunk],
+            chunk: vec![0.0; chunk * channels],
             filled: 0,
             block,
             lead,
@@ -53,7 +55,7 @@ impl Resampler {
 
     /// Takes samples and appends what comes of them to `out`.
     pub(crate) fn push(&mut self, mut samples: &[f32], out: &mut Vec<f32>) {
-        self.taken += samples.len() as u64;
+        self.taken += (samples.len() / self.channels) as u64;
         while !samples.is_empty() {
             let some = samples.len().min(self.chunk.len() - self.filled);
             self.chunk[self.filled..self.filled + some].copy_from_slice(&samples[..some]);
@@ -76,21 +78,22 @@ impl Resampler {
             self.filled = 0;
             self.step(out);
         }
-        out.truncate(start + (whole - before) as usize);
+        out.truncate(start + (whole - before) as usize * self.channels);
         self.given = whole;
     }
 
     fn step(&mut self, out: &mut Vec<f32>) {
-        let room = self.block.len();
+        let channels = self.channels;
+        let (len, room) = (self.chunk.len() / channels, self.block.len() / channels);
         let given = {
-            let input = InterleavedSlice::new(&self.chunk, 1, self.chunk.len());
-            let output = InterleavedSlice::new_mut(&mut self.block, 1, room);
+            let input = InterleavedSlice::new(&self.chunk, channels, len);
+            let output = InterleavedSlice::new_mut(&mut self.block, channels, room);
             let (Ok(input), Ok(mut output)) = (input, output) else { return };
             self.inner.process_into_buffer(&input, &mut output, None).map_or(0, |(_, given)| given)
         };
         let dropped = self.lead.min(given);
         self.lead -= dropped;
-        out.extend_from_slice(&self.block[dropped..given]);
+        out.extend_from_slice(&self.block[dropped * channels..given * channels]);
         self.given += (given - dropped) as u64;
     }
 }
@@ -107,7 +110,7 @@ mod tests {
                 (second * 440.0 * std::f32::consts::TAU).sin()
             };
             let input: Vec<f32> = (0..from as usize / 2 + 17).map(|n| tone(from, n)).collect();
-            let mut resampler = Resampler::precise(from, to).expect("a resampler");
+            let mut resampler = Resampler::precise(from, to, 1).expect("a resampler");
             let mut out = Vec::new();
             input.chunks(333).for_each(|some| resampler.push(some, &mut out));
             resampler.finish(&mut out);
@@ -115,6 +118,28 @@ mod tests {
             let worst = (1000..out.len() - 1000).map(|n| (out[n] - tone(to, n)).abs()).fold(0.0, f32::max);
             // About a sample off at most: the delay of the filter is no whole number of them.
             assert!(worst < 1.2 * std::f32::consts::TAU * 440.0 / to as f32, "{from} to {to}: off by {worst}");
+        }
+    }
+
+    #[test]
+    fn each_of_two_channels_is_as_if_it_were_alone() {
+        let tone = |hz: f32| -> Vec<f32> { (0..10_000).map(|n| (n as f32 * hz / 44_100.0).sin()).collect() };
+        let sides = [tone(900.0), tone(2500.0)];
+        let resampled = |channels, sound: &[f32]| {
+            let mut resampler = Resampler::quick(44_100, 48_000, channels).expect("a resampler");
+            let mut out = Vec::new();
+            sound.chunks(500 * channels).for_each(|some| resampler.push(some, &mut out));
+            resampler.finish(&mut out);
+            out
+        };
+        let both: Vec<f32> = sides[0].iter().zip(&sides[1]).flat_map(|(left, right)| [*left, *right]).collect();
+
+        let both = resampled(2, &both);
+
+        for (n, side) in sides.iter().enumerate() {
+            let alone = resampled(1, side);
+            assert_eq!(both.len(), 2 * alone.len());
+            assert!(both.iter().skip(n).step_by(2).zip(&alone).all(|(one, other)| (one - other).abs() < 1e-5));
         }
     }
 }

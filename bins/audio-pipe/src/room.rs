@@ -13,6 +13,7 @@ use wire::local::{self, Figures, VoiceState, Volume};
 use wire::voice::{Flags, Report};
 
 use crate::args::SinkArgs;
+use crate::channels::reshape;
 use crate::control::{Switches, Volumes};
 use crate::far_end;
 use crate::file::{Encoding, Recording};
@@ -27,6 +28,10 @@ const SILENCE: u8 = 127;
 /// The other people.
 pub(crate) struct Room {
     mixer: Mixer<Ear>,
+    /// How many channels are played, and how many the files have.
+    channels: usize,
+    file_channels: usize,
+    reshaped: Vec<f32>,
     output: Option<Recording>,
     each: Option<Recordings>,
     people: BTreeMap<PeerTag, Person>,
@@ -65,17 +70,23 @@ pub(crate) struct Seen<'a> {
 }
 
 impl Room {
-    /// An empty room whose sound also goes to the files that the options name. Nobody is heard in it while the switches say so.
-    pub(crate) fn new(args: &SinkArgs, switches: Arc<Switches>) -> Result<Self> {
+    /// An empty room in which so many channels are played, and whose sound also goes to the files that the options name. Nobody
+    /// is heard in it while the switches say so.
+    pub(crate) fn new(args: &SinkArgs, channels: usize, switches: Arc<Switches>) -> Result<Self> {
         // A decoder lacks nothing but memory.
         Decoder::new()?;
-        let output = |path| Recording::create(path, false, Encoding::S16, 1);
-        let mut mixer = Mixer::new(Config::default(), Ear::default);
+        let file_channels = args.channels();
+        let output = |path| Recording::create(path, false, Encoding::S16, file_channels as u16);
+        let each = |dir| Recordings::create(dir, file_channels);
+        let mut mixer = Mixer::new(Config { channels, ..Config::default() }, Ear::default);
         mixer.even_out(args.loudness);
         Ok(Self {
             mixer,
+            channels,
+            file_channels,
+            reshaped: Vec::new(),
             output: args.output.as_deref().map(output).transpose()?,
-            each: args.record_each.as_deref().map(Recordings::create).transpose()?,
+            each: args.record_each.as_deref().map(each).transpose()?,
             people: BTreeMap::new(),
             volumes: Volumes::default(),
             switches,
@@ -151,28 +162,35 @@ impl Room {
         self.mixer.remove(peer);
     }
 
+    /// How many channels are played, interleaved.
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
+    }
+
     /// Gives the next samples; those from sample `at` on go to the files. Tells how many speakers are heard.
     pub(crate) fn play(&mut self, block: &mut [f32], at: Option<u64>, now: Instant) -> Result<usize> {
-        let Self { mixer, people, each, switches, .. } = self;
+        let Self { mixer, people, each, switches, reshaped, .. } = self;
+        let (channels, file_channels) = (self.channels, self.file_channels);
         mixer.deafen(switches.is_deafened());
         let mut recorded = Ok(());
-        let mixed = mixer.pull_tapped(block, now, |peer, samples| {
+        let mixed = mixer.pull_tapped(block, now, |peer, sound| {
             let person = people.entry(peer).or_insert_with(Person::new);
-            person.level = person.level.min(codec::level(samples));
+            person.level = person.level.min(codec::level(sound.samples));
             if let (Some(each), Some(at), Ok(())) = (each.as_mut(), at, &recorded) {
+                let samples = reshape(sound.samples, [sound.channels, file_channels], reshaped);
                 recorded = each.write(peer, person.name.as_deref(), at, samples);
             }
         });
         recorded?;
         self.played.limited_blocks += u64::from(mixed.limited);
         if let Some(far_end) = &mut self.far_end {
-            far_end.play(block);
+            far_end.play(reshape(block, [channels, 1], reshaped));
         }
         if let Some(at) = at {
             if let Some(output) = &mut self.output {
-                output.write(block)?;
+                output.write(reshape(block, [channels, file_channels], reshaped))?;
             }
-            self.played.samples = at + block.len() as u64;
+            self.played.samples = at + (block.len() / channels) as u64;
         }
         Ok(mixed.speakers)
     }
@@ -216,6 +234,7 @@ impl Room {
                 volume_db: wanted.db,
                 is_off: wanted.is_off,
                 evened_db: presence.evened_db.round() as i8,
+                channels: presence.channels as u8,
                 state: state(presence),
                 level: person.shown,
                 figures: stats.get(tag).map(|stats| figures(stats, person.jitter_ms)).unwrap_or_default(),

@@ -35,7 +35,6 @@ use crate::room::Room;
 use crate::stats::Captured;
 use crate::stop::Stop;
 use crate::timeline::Timeline;
-use crate::voice_settings::VoiceSettings;
 
 /// How often changes of level and mute are told.
 const TICK: Duration = Duration::from_millis(100);
@@ -66,28 +65,32 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     let mut settings = args.source.voice.settings()?;
     let packets = capture::packetizer(&args.source)?;
     let frame = packets.block();
-    VoiceSettings::for_frames(settings, frame)?;
+    args.source.voice_settings(settings, frame)?;
     let source = Source::open(&args.source)?;
     let sink = Sink::open(&args.sink, args.source.low_delay)?;
-    let is_asked = args.source.voice.says_echo();
+    // Of music nothing is taken out, so there is nothing to advise.
+    let is_asked = args.source.voice.says_echo() || args.source.music;
     if let Some(hint) = headset::adapt(&mut settings, is_asked, source.device(), sink.device()) {
         tracing::warn!("{hint}");
     }
     let (played, reference) = far_end(args.source.period() + 2 * args.sink.period(args.source.low_delay));
-    let voice = VoiceSettings::for_frames(settings, frame)?;
+    let voice = args.source.voice_settings(settings, frame)?;
     let own = OwnVoice::new(voice.clone(), frame, Some(reference));
-    let room = Arc::new(Mutex::new(Room::new(&args.sink, Arc::clone(&switches))?));
+    let channels = sink.channels(&args.sink);
+    let room = Arc::new(Mutex::new(Room::new(&args.sink, channels, Arc::clone(&switches))?));
     enter(&room).tell(played);
     let (client, opened) = Client::connect(&args.target, Lane::Voice, "audio-pipe")?;
-    let recorder = Recorder::new(Arc::clone(&switches), &opened.name);
+    let recorder = Recorder::new(Arc::clone(&switches), &opened.name, args.sink.channels().max(args.source.channels()));
     enter(&room).record(recorder.clone());
-    let desk = Desk::new(switches, voice, Arc::clone(&room), recorder.clone(), args.source.bitrate);
+    let desk = Desk::new(switches, voice, Arc::clone(&room), recorder.clone(), &args.source);
     if let Some(path) = &args.record {
         // A mix comes beside the speakers here.
         recorder.start(&control::record(path, args.record_mix, args.record_mix)?).exit(Exit::CannotCreate)?;
     }
     let report = CallReport::begin(args.report.as_deref(), &opened, stages(args, frame));
-    let talk = Talk { stop, writer: client.writer(), room, receivers: Arc::default(), desk, recorder, report };
+    let receivers = if args.source.music { Receivers::of_music() } else { Receivers::default() };
+    let receivers = Arc::new(Mutex::new(receivers));
+    let talk = Talk { stop, writer: client.writer(), room, receivers, desk, recorder, report };
     let listening = talk.clone();
     start("reader", move || {
         device::raise();

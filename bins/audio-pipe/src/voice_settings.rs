@@ -19,6 +19,8 @@ struct Shared {
     is_key_down: AtomicBool,
     /// Frames are shorter than what the processing takes at a time.
     is_short: bool,
+    /// It is no voice, and nothing is done to it.
+    is_music: bool,
 }
 
 impl VoiceSettings {
@@ -32,11 +34,25 @@ impl VoiceSettings {
         Ok(Self(Arc::new(shared)))
     }
 
+    /// Settings that stay as they are: of music, which is sent as it is heard.
+    pub(crate) fn for_music() -> Self {
+        Self(Arc::new(Shared { version: AtomicU64::new(1), is_music: true, ..Shared::default() }))
+    }
+
+    /// Whether nothing is done, and nothing ever will be.
+    pub(crate) fn are_of_music(&self) -> bool {
+        self.0.is_music
+    }
+
     /// Changes what `key` names, from the next block of sound on. Which keys there are: [`Settings::KEYS`].
     pub(crate) fn set(&self, key: &str, value: &str) -> Result<()> {
         let mut settings = self.lock();
         let mut changed = *settings;
         changed.set(key, value).exit(Exit::Usage)?;
+        if self.0.is_music && changed != *settings {
+            let why = "this talk sends music, to which nothing is done: start it without --music";
+            return Err(anyhow!(why)).exit(Exit::Usage);
+        }
         check(&changed, self.0.is_short)?;
         *settings = changed;
         drop(settings);
@@ -96,6 +112,19 @@ mod tests {
         assert_eq!(settings.changed_since(&mut seen), Some(Settings { gain: true, ..Settings::default() }));
         assert_eq!(settings.changed_since(&mut seen), None);
         assert!(settings.words().contains(&("gain", "on".to_owned())));
+    }
+
+    #[test]
+    fn of_music_nothing_can_be_changed() {
+        let settings = VoiceSettings::for_music();
+        for (key, value) in [("echo", "on"), ("noise", "rnn"), ("gain", "on"), ("gate", "ptt")] {
+            assert!(
+                settings.set(key, value).is_err_and(|error| error.to_string().contains("without --music")),
+                "{key}"
+            );
+        }
+        settings.set("gate", "open").expect("as it is");
+        assert!(settings.words().contains(&("gate", "open".to_owned())));
     }
 
     #[test]

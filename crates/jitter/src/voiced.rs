@@ -23,6 +23,8 @@ pub struct Presence {
     pub is_talking: bool,
     /// How much louder it is made to be as loud as the others, in decibels.
     pub evened_db: f32,
+    /// How many channels it is heard in.
+    pub channels: usize,
 }
 
 pub(crate) struct Voiced<D> {
@@ -113,6 +115,6 @@ impl<D: Decode> Voiced<D> {
         let flags = self.newest.map_or(Flags::default(), |(.., flags)| flags);
         let flags = if flags.has(Flags::STREAM_END) { Flags::default() } else { flags };
         let evened_db = if is_evened { self.loudness.gain_db() } else { 0.0 };
-        Presence { flags, is_talking: self.activity.is_talking(), evened_db }
+        Presence { flags, is_talking: self.activity.is_talking(), evened_db, channels: self.speaker.channels() }
     }
 }

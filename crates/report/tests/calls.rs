@@ -29,7 +29,7 @@ fn peer(tag: u32, name: &str, path: Path) -> PeerStatus {
 fn speaker(tag: u32, name: &str) -> Speaker {
     let (state, figures) = (VoiceState::default(), Figures::default());
     let (tag, name) = (PeerTag(tag), name.to_owned());
-    Speaker { tag, name, volume_db: 0, is_off: false, evened_db: 0, state, level: 127, figures }
+    Speaker { tag, name, volume_db: 0, is_off: false, evened_db: 0, channels: 1, state, level: 127, figures }
 }
 
 impl Scene {

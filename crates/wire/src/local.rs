@@ -159,6 +159,8 @@ pub struct Status {
     pub pid: u32,
     /// Our own voice.
     pub own: VoiceState,
+    /// What the others are sent.
+    pub sent: Sent,
     /// Our own level in -dBov, 0 to 127.
     pub level: u8,
     /// Whether the key to talk is down; counts while the gate is opened by it.
@@ -169,6 +171,43 @@ pub struct Status {
     pub speakers: Vec<Speaker>,
     /// To where the call is recorded, in words, or why it is no longer.
     pub recording: Option<String>,
+}
+
+/// What a talk sends.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Sent {
+    /// As what.
+    pub mode: Mode,
+    /// In how many channels.
+    pub channels: u8,
+}
+
+impl Default for Sent {
+    /// A voice, in one channel.
+    fn default() -> Self {
+        Self { mode: Mode::Voice, channels: 1 }
+    }
+}
+
+/// What matters most about what is sent.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Mode {
+    /// That it is understood.
+    Voice,
+    /// That it comes soon.
+    LowDelay,
+    /// That it is as it was heard.
+    Music,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Voice => "voice",
+            Self::LowDelay => "low delay",
+            Self::Music => "music",
+        })
+    }
 }
 
 /// How a peer is heard.
@@ -184,6 +223,8 @@ pub struct Speaker {
     pub is_off: bool,
     /// How much louder it is made to be as loud as the others, in decibels.
     pub evened_db: i8,
+    /// How many channels it is heard in; 0 before anything was.
+    pub channels: u8,
     /// What is known of its voice.
     pub state: VoiceState,
     /// Its level in -dBov, 0 to 127.
@@ -279,6 +320,7 @@ mod tests {
             volume_db: -1,
             is_off: true,
             evened_db: 2,
+            channels: 2,
             state: VoiceState { talking: true, ..VoiceState::default() },
             level: 20,
             figures: Figures {
@@ -299,10 +341,11 @@ mod tests {
         let settings = vec![("k".to_owned(), "v".to_owned())];
         let own = VoiceState { muted: true, ..VoiceState::default() };
         let speakers = vec![speaker];
-        let status = Status { pid: 5, own, level: 127, is_key_down: true, settings, speakers, recording: None };
+        let sent = Sent { mode: Mode::Music, channels: 2 };
+        let status = Status { pid: 5, own, sent, level: 127, is_key_down: true, settings, speakers, recording: None };
         let bytes = [
-            &[5, 1, 0, 0, 0, 127, 1, 1, 1, b'k', 1, b'v', 1][..],
-            &[9, 1, b'a', 0xFF, 1, 2, 0, 0, 0, 1, 20],
+            &[5, 1, 0, 0, 0, 2, 2, 127, 1, 1, 1, b'k', 1, b'v', 1][..],
+            &[9, 1, b'a', 0xFF, 1, 2, 2, 0, 0, 0, 1, 20],
             &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 1, 0],
         ];
         assert_eq!(encode(&status), bytes.concat());

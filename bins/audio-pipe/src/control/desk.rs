@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use jitter::Activity;
-use wire::local::{Ask, Status, VoiceState};
+use wire::local::{Ask, Sent, Status, VoiceState};
 
 use super::{Switch, Switches};
-use crate::args;
+use crate::args::{self, SourceArgs};
 use crate::playback::{self, enter};
 use crate::recording::Recorder;
 use crate::voice_settings::VoiceSettings;
@@ -24,6 +24,7 @@ pub(crate) struct Desk {
     room: playback::Shared,
     recorder: Recorder,
     bitrate: Arc<AtomicU32>,
+    sent: Sent,
 }
 
 /// One's own voice, for meters.
@@ -42,9 +43,10 @@ impl Desk {
         voice: VoiceSettings,
         room: playback::Shared,
         recorder: Recorder,
-        bitrate: u32,
+        source: &SourceArgs,
     ) -> Self {
-        Self { switches, voice, own: Arc::default(), room, recorder, bitrate: Arc::new(AtomicU32::new(bitrate)) }
+        let bitrate = Arc::new(AtomicU32::new(source.bitrate));
+        Self { switches, voice, own: Arc::default(), room, recorder, bitrate, sent: source.sent() }
     }
 
     /// Does what is asked for and tells how things are then, or why not.
@@ -121,6 +123,7 @@ impl Desk {
         Status {
             pid: std::process::id(),
             own: self.state(),
+            sent: self.sent,
             level: self.own.shown.load(Ordering::Relaxed),
             is_key_down: self.voice.is_pressed(),
             settings: self.settings(),

@@ -2,7 +2,7 @@
 
 use edge::{Remote, talks};
 use serde_json::{Value, json};
-use wire::local::{Ask, Speaker, Status, Volume};
+use wire::local::{Ask, Mode, Sent, Speaker, Status, Volume};
 
 /// What there is to say to what was asked for.
 pub(super) fn text(what: &Ask, status: &Status) -> String {
@@ -42,6 +42,7 @@ pub(super) fn json(status: &Status) -> Value {
     json!({
         "v": 1, "type": "talk", "pid": status.pid, "muted": own.muted, "deafened": own.deafened,
         "recording": own.recording, "recording_to": status.recording, "talking": own.talking,
+        "mode": status.sent.mode.to_string(), "channels": status.sent.channels,
         "dbov": dbov(status.level), "key_down": status.is_key_down, "settings": settings,
         "speakers": status.speakers.iter().map(speaker).collect::<Vec<_>>(),
     })
@@ -51,7 +52,7 @@ fn speaker(speaker: &Speaker) -> Value {
     let (state, figures) = (speaker.state, speaker.figures);
     json!({
         "peer": speaker.name, "tag": speaker.tag.0, "volume_db": speaker.volume_db, "off": speaker.is_off,
-        "evened_db": speaker.evened_db, "muted": state.muted, "deafened": state.deafened,
+        "evened_db": speaker.evened_db, "channels": speaker.channels, "muted": state.muted, "deafened": state.deafened,
         "recording": state.recording, "talking": state.talking, "dbov": dbov(speaker.level),
         "received": figures.received, "lost": figures.lost, "late": figures.late,
         "concealed_ms": figures.concealed_ms, "from_next": figures.from_next, "from_copy": figures.from_copy,
@@ -62,7 +63,12 @@ fn speaker(speaker: &Speaker) -> Value {
 
 fn all(status: &Status) -> String {
     let settings: Vec<_> = status.settings.iter().map(setting).collect();
-    let head = format!("{}, {}, level {} dBov", switches(status), talks::words(status.own), dbov(status.level));
+    let what = match status.sent {
+        Sent { mode: Mode::Voice, .. } => String::new(),
+        Sent { mode, channels } => format!("{mode} in {channels} channel{}, ", if channels == 1 { "" } else { "s" }),
+    };
+    let level = dbov(status.level);
+    let head = format!("{}, {}, {what}level {level} dBov", switches(status), talks::words(status.own));
     let mut head = format!("{head}\n{}", settings.join(", "));
     if status.recording.is_some() {
         head = format!("{head}\n{}", recording(status));
@@ -128,13 +134,15 @@ mod tests {
             volume_db: 6,
             is_off: false,
             evened_db: -2,
+            channels: 2,
             state: VoiceState { talking: true, ..VoiceState::default() },
             level: 23,
             figures: Figures { received: 990, lost: 10, late: 1, jitter_ms: 4, ..Figures::default() },
         };
         let own = VoiceState { muted: true, ..VoiceState::default() };
         let settings = vec![("bitrate".to_owned(), "40000".to_owned()), ("gate".to_owned(), "open".to_owned())];
-        Status { pid: 7, own, level: 127, is_key_down: false, settings, speakers: vec![bob], recording: None }
+        let (sent, speakers) = (Sent::default(), vec![bob]);
+        Status { pid: 7, own, sent, level: 127, is_key_down: false, settings, speakers, recording: None }
     }
 
     #[test]
@@ -167,5 +175,17 @@ b␛ob  3    +6 dB   -2 dB   talking  -23    1.0%  0.1%  0ms      4ms     0ms   
             (bob["volume_db"].as_i64(), bob["dbov"].as_i64(), bob["lost"].as_u64()),
             (Some(6), Some(-23), Some(10))
         );
+    }
+
+    #[test]
+    fn what_is_sent_is_told_unless_it_is_a_voice() {
+        assert!(!text(&Ask::Status, &status()).contains("channel"));
+        let music = Status { sent: Sent { mode: Mode::Music, channels: 2 }, ..status() };
+        assert!(text(&Ask::Status, &music).starts_with("microphone off, sound on, muted, music in 2 channels, level"));
+        for (status, mode, channels) in [(status(), "voice", 1), (music, "music", 2)] {
+            let value = json(&status);
+            assert_eq!((value["mode"].as_str(), value["channels"].as_u64()), (Some(mode), Some(channels)));
+            assert_eq!(value["speakers"][0]["channels"], 2);
+        }
     }
 }

@@ -96,9 +96,9 @@ impl Loopback {
     ) -> Result<Self> {
         let epoch = Instant::now();
         let hint = "`audio-pipe devices` lists what there is";
-        let ears = choose(Direction::Input, microphone, hear, None);
+        let ears = choose(Direction::Input, microphone, hear, 1, None);
         let ears = explained(ears, "microphone", hint)?;
-        let mouth = explained(choose(Direction::Output, loudspeaker, speak, None), "loudspeaker", hint)?;
+        let mouth = explained(choose(Direction::Output, loudspeaker, speak, 1, None), "loudspeaker", hint)?;
         let play = Arc::new(Play::default());
         let [microphone, loudspeaker] = [&ears, &mouth].map(|chosen| Side {
             name: chosen.name.clone(),

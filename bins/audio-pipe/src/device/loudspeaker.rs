@@ -13,6 +13,7 @@ use super::pulse::Player;
 use super::ring::Ring;
 use super::select::{Name, System, Way, choose, explained};
 use super::shared::Pulse;
+use crate::channels::reshape;
 use crate::stop::Stop;
 
 /// The most that is asked for at a time, in samples at 48 kHz.
@@ -40,6 +41,9 @@ pub(crate) struct Loudspeaker {
 
 struct Running {
     outlet: Outlet,
+    /// What the outlet takes: one channel, or two that are interleaved.
+    channels: usize,
+    reshaped: Vec<f32>,
     pulse: Pulse,
     name: Name,
     system: System,
@@ -99,10 +103,10 @@ impl Loudspeaker {
         None
     }
 
-    /// Takes what [`Self::wait`] asked for, at 48 kHz. Without a device nobody hears it.
-    pub(crate) fn play(&mut self, samples: &[f32]) {
+    /// Takes what [`Self::wait`] asked for, at 48 kHz, in so many interleaved channels. Without a device nobody hears it.
+    pub(crate) fn play(&mut self, samples: &[f32], channels: usize) {
         if let Some(running) = &mut self.running {
-            running.play(samples);
+            running.play(samples, channels);
         }
     }
 
@@ -124,6 +128,11 @@ impl Loudspeaker {
     /// What the device in use is called.
     pub(crate) fn device(&self) -> &str {
         &self.name.title
+    }
+
+    /// How many channels are of use to it at this moment: one or two.
+    pub(crate) fn channels(&self) -> usize {
+        self.running.as_ref().map_or(1, |running| running.channels)
     }
 
     fn lose(&mut self, now: Instant) {
@@ -158,16 +167,18 @@ impl Loudspeaker {
 
 impl Running {
     fn start(name: Option<&str>, period: Duration, before: Option<System>) -> Result<Self> {
-        let chosen = choose(Direction::Output, name, period, before)?;
+        let chosen = choose(Direction::Output, name, period, 2, before)?;
+        let channels = usize::from(chosen.channels).min(2);
         let outlet = match &chosen.way {
             #[cfg(target_os = "linux")]
             Way::Pulse => {
-                let player = Box::new(Player::open(&chosen.name.id, period)?);
+                let player = Box::new(Player::open(&chosen.name.id, period, channels)?);
                 Outlet::Server { player, requests: 0, is_lost: false, urgent: Once::default() }
             }
-            Way::Cpal { .. } => Outlet::Ring(Box::new(Ring::start(&chosen, period)?)),
+            Way::Cpal { .. } => Outlet::Ring(Box::new(Ring::start(&chosen, period, channels)?)),
         };
-        Ok(Self { outlet, pulse: Pulse::new(Instant::now()), name: chosen.name, system: chosen.system })
+        let (pulse, reshaped) = (Pulse::new(Instant::now()), Vec::new());
+        Ok(Self { outlet, channels, reshaped, pulse, name: chosen.name, system: chosen.system })
     }
 
     fn wait(&mut self) -> Option<usize> {
@@ -187,7 +198,8 @@ impl Running {
         }
     }
 
-    fn play(&mut self, samples: &[f32]) {
+    fn play(&mut self, samples: &[f32], channels: usize) {
+        let samples = reshape(samples, [channels, self.channels], &mut self.reshaped);
         match &mut self.outlet {
             Outlet::Ring(ring) => ring.play(samples),
             #[cfg(target_os = "linux")]

@@ -25,6 +25,8 @@ const LEAST: usize = RATE as usize / 2000;
 pub(super) struct Ring {
     _stream: Stream,
     ring: Producer<f32>,
+    /// What is in the ring: one channel, or two that are interleaved.
+    channels: usize,
     shared: Arc<Shared>,
     resampler: Option<Resampler>,
     resampled: Vec<f32>,
@@ -33,21 +35,24 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    pub(super) fn start(chosen: &Chosen, period: Duration) -> Result<Self> {
-        let (ring, consumer) = RingBuffer::new(RING);
+    /// For so many channels, no more than the device has.
+    pub(super) fn start(chosen: &Chosen, period: Duration, channels: usize) -> Result<Self> {
+        let (ring, consumer) = RingBuffer::new(RING * channels);
         let shared = Arc::new(Shared::default());
         let rate = chosen.rate;
         shared.last.store((u128::from(rate) * period.as_micros() / 1_000_000) as usize, Ordering::Relaxed);
         let mouth = Mouth {
             ring: consumer,
             shared: Arc::clone(&shared),
-            channels: chosen.channels.into(),
-            last: 0.0,
+            channels,
+            outs: chosen.channels.into(),
+            last: [0.0; 2],
             primed: false,
         };
         let stream = Stream::speak(chosen, mouth)?;
-        let resampler = if rate == RATE { None } else { Some(Resampler::quick(RATE, rate)?) };
-        Ok(Self { _stream: stream, ring, shared, resampler, resampled: Vec::new(), rate, margin: Margin::new() })
+        let resampler = if rate == RATE { None } else { Some(Resampler::quick(RATE, rate, channels)?) };
+        let (resampled, margin) = (Vec::new(), Margin::new());
+        Ok(Self { _stream: stream, ring, channels, shared, resampler, resampled, rate, margin })
     }
 
     /// Waits until the ring has less than the next callback and the margin take. Tells how much to mix, at 48 kHz; `None`
@@ -70,14 +75,21 @@ impl Ring {
                 &self.resampled
             }
         };
-        for sample in samples {
-            // The ring is never this full; if it were, the oldest sound would be the least useful.
-            let _ = self.ring.push(*sample);
+        // The ring is never so full that something is left out; if it were, the oldest sound would be the least useful.
+        let fitting = samples.len().min(self.ring.slots()) / self.channels * self.channels;
+        if let Ok(mut chunk) = self.ring.write_chunk(fitting) {
+            let (first, second) = chunk.as_mut_slices();
+            let (one, other) = samples[..fitting].split_at(first.len());
+            first.copy_from_slice(one);
+            second.copy_from_slice(other);
+            // All channels of a sample at once: the callback never sees one without the other.
+            chunk.commit_all();
         }
     }
 
+    /// Samples of each channel in the ring.
     pub(super) fn filled(&self) -> usize {
-        RING - self.ring.slots()
+        RING - self.ring.slots() / self.channels
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -111,8 +123,10 @@ impl Ring {
 struct Mouth {
     ring: Consumer<f32>,
     shared: Arc<Shared>,
+    /// One or two, as they are in the ring; and what the device has, which is no fewer.
     channels: usize,
-    last: f32,
+    outs: usize,
+    last: [f32; 2],
     /// Whether there has been anything to play: silence before that is nobody's fault.
     primed: bool,
 }
@@ -129,15 +143,19 @@ impl Speaks for Mouth {
         /// What is left of the last sample from one to the next when nothing comes: gone within a millisecond.
         const FADE: f32 = 0.9;
 
-        let frames = out.len() / self.channels;
-        let there = self.ring.slots();
+        let frames = out.len() / self.outs;
+        let there = self.ring.slots() / self.channels;
         let mut missing = 0;
-        for frame in out.chunks_exact_mut(self.channels) {
-            self.last = self.ring.pop().unwrap_or_else(|_| {
-                missing += 1;
-                self.last * FADE
-            });
-            frame.fill(T::from_sample_(self.last));
+        for frame in out.chunks_exact_mut(self.outs) {
+            match self.ring.pop() {
+                Ok(sample) if self.channels == 1 => self.last = [sample; 2],
+                Ok(left) => self.last = [left, self.ring.pop().unwrap_or(left)],
+                Err(_) => {
+                    missing += 1;
+                    self.last = self.last.map(|sample| sample * FADE);
+                }
+            }
+            spread(self.last, frame);
         }
         if self.primed {
             self.shared.missed.fetch_add(missing as u64, Ordering::Relaxed);
@@ -145,9 +163,17 @@ impl Speaks for Mouth {
         }
         self.primed |= missing < frames;
         self.shared.count(frames);
-        if self.ring.slots() < self.shared.wake.load(Ordering::Acquire) {
+        if self.ring.slots() / self.channels < self.shared.wake.load(Ordering::Acquire) {
             self.shared.wake_worker();
         }
+    }
+}
+
+/// Gives left and right to the first two outs of a device, and their mean to an only one and to all others.
+fn spread<T: SizedSample + FromSample<f32>>([left, right]: [f32; 2], outs: &mut [T]) {
+    outs.fill(T::from_sample_(f32::midpoint(left, right)));
+    if let [first, second, ..] = outs {
+        (*first, *second) = (T::from_sample_(left), T::from_sample_(right));
     }
 }
 
@@ -157,16 +183,16 @@ mod tests {
 
     use super::*;
 
-    fn mouth(channels: usize) -> (Producer<f32>, Mouth) {
-        let (ring, consumer) = RingBuffer::new(RING);
+    fn mouth(channels: usize, outs: usize) -> (Producer<f32>, Mouth) {
+        let (ring, consumer) = RingBuffer::new(RING * channels);
         let shared = Arc::new(Shared::default());
         shared.adopt();
-        (ring, Mouth { ring: consumer, shared, channels, last: 0.0, primed: false })
+        (ring, Mouth { ring: consumer, shared, channels, outs, last: [0.0; 2], primed: false })
     }
 
     #[test]
     fn the_callback_allocates_nothing_whatever_its_size() {
-        let (mut ring, mut mouth) = mouth(2);
+        let (mut ring, mut mouth) = mouth(1, 2);
         (0..1000).for_each(|_| ring.push(0.5).expect("room"));
         let mut out = vec![0_i16; 48];
         let mut long = vec![0.0_f32; 4000];
@@ -182,8 +208,24 @@ mod tests {
     }
 
     #[test]
+    fn left_and_right_go_to_the_first_two_outs_and_are_never_mixed_up() {
+        for (outs, rest) in [(2, [].as_slice()), (6, &[0.25; 4])] {
+            let (mut ring, mut mouth) = mouth(2, outs);
+            [0.5, 0.0].repeat(10).into_iter().for_each(|sample| ring.push(sample).expect("room"));
+            let mut out = vec![9.0_f32; 8 * outs];
+
+            assert_no_alloc(|| mouth.speak(&mut out));
+
+            assert_eq!(out, [&[0.5, 0.0], rest].concat().repeat(8), "{outs} outs");
+            mouth.speak(&mut out);
+            assert_eq!(mouth.shared.missed.load(Ordering::Relaxed), 6, "two were left");
+            assert!(out.chunks_exact(outs).all(|sample| sample[1] == 0.0), "{out:?}");
+        }
+    }
+
+    #[test]
     fn an_underrun_fades_out_instead_of_clicking() {
-        let (mut ring, mut mouth) = mouth(1);
+        let (mut ring, mut mouth) = mouth(1, 1);
         let mut out = [9.0_f32; 100];
         mouth.speak(&mut out);
         assert_eq!((out, mouth.shared.missed.load(Ordering::Relaxed)), ([0.0; 100], 0), "nothing has come yet");

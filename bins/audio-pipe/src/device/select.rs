@@ -239,11 +239,12 @@ impl Device {
     }
 }
 
-/// The device of that name, or the default one, and how to run it.
+/// The device of that name, or the default one, and how to run it so that there are `useful` channels, if it has them.
 pub(super) fn choose(
     direction: Direction,
     wanted: Option<&str>,
     period: Duration,
+    useful: u16,
     before: Option<System>,
 ) -> Result<Chosen> {
     let mut host = Host::open(before)?;
@@ -255,9 +256,9 @@ pub(super) fn choose(
     let (rate, channels, way) = match device {
         // The server converts what it brings or takes.
         #[cfg(target_os = "linux")]
-        Device::Pulse(_) => (codec::RATE, 1, Way::Pulse),
+        Device::Pulse(device) => (codec::RATE, device.facts.channels.clamp(1, useful), Way::Pulse),
         Device::Cpal(device) => {
-            let (config, format) = configure(&device, direction, period)?;
+            let (config, format) = configure(&device, direction, period, useful)?;
             (config.sample_rate, config.channels, Way::Cpal { device, config, format })
         }
     };

@@ -64,7 +64,7 @@ impl Stream {
             }
             #[cfg(target_os = "linux")]
             Way::Pulse => {
-                let stream = pulse::Stream::record(&chosen.name.id, chosen.period, ear)?;
+                let stream = pulse::Stream::record(&chosen.name.id, chosen.period, chosen.channels.into(), ear)?;
                 Ok(Self::Pulse { _stream: stream })
             }
         }
@@ -85,7 +85,7 @@ impl Stream {
             }
             #[cfg(target_os = "linux")]
             Way::Pulse => {
-                let stream = pulse::Stream::play(&chosen.name.id, chosen.period, mouth)?;
+                let stream = pulse::Stream::play(&chosen.name.id, chosen.period, chosen.channels.into(), mouth)?;
                 Ok(Self::Pulse { _stream: stream })
             }
         }

@@ -3,7 +3,7 @@
 mod ogg;
 mod ogg_reader;
 mod pcm;
-mod stereo;
+mod sound_file;
 mod wav;
 
 use std::fs::File;
@@ -17,13 +17,7 @@ use edge::{Exit, WithExit};
 pub(crate) use ogg::{OpusWriter, opus_headers};
 pub(crate) use ogg_reader::OpusReader;
 pub(crate) use pcm::{Encoding, Layout, Pcm, PcmWriter};
-
-pub(crate) use stereo::Stereo;
-
-use crate::resample::Resampler;
-
-/// Samples per channel that a file is read ahead.
-const CHUNK: usize = 4800;
+pub(crate) use sound_file::SoundFile;
 
 /// The name that means standard input or output.
 fn is_standard(path: &Path) -> bool {
@@ -66,74 +60,6 @@ pub(crate) fn open_pcm(path: &Path, raw: Option<Layout>) -> Result<Pcm> {
     }
 }
 
-/// A file of samples, read as 48 kHz mono whatever it is.
-pub(crate) struct Mono {
-    pcm: Pcm,
-    name: String,
-    is_live: bool,
-    resampler: Option<Resampler>,
-    chunk: Vec<f32>,
-    ready: Vec<f32>,
-    taken: usize,
-    ended: bool,
-}
-
-impl Mono {
-    /// Opens a WAV file, or bare samples if `raw` tells their layout.
-    pub(crate) fn open(path: &Path, raw: Option<Layout>) -> Result<Self> {
-        Self::of(open_pcm(path, raw)?, path)
-    }
-
-    /// Reads what was opened at this path.
-    pub(crate) fn of(pcm: Pcm, path: &Path) -> Result<Self> {
-        let name = shown(path, "the standard input");
-        let rate = pcm.layout().rate;
-        let resampler = if rate == codec::RATE { None } else { Some(Resampler::precise(rate, codec::RATE)?) };
-        let is_live = is_standard(path) || std::fs::metadata(path).is_ok_and(|data| !data.is_file());
-        Ok(Self { pcm, name, is_live, resampler, chunk: vec![0.0; CHUNK], ready: Vec::new(), taken: 0, ended: false })
-    }
-
-    /// Whether it comes when it comes, as from a pipe: there is nothing in it to catch up with.
-    pub(crate) fn is_live(&self) -> bool {
-        self.is_live
-    }
-
-    /// Fills `out`, less only at the end, and tells how many samples it is.
-    pub(crate) fn read(&mut self, out: &mut [f32]) -> Result<usize> {
-        let mut filled = 0;
-        while filled < out.len() {
-            if self.taken == self.ready.len() && !self.refill()? {
-                break;
-            }
-            let some = (out.len() - filled).min(self.ready.len() - self.taken);
-            out[filled..filled + some].copy_from_slice(&self.ready[self.taken..self.taken + some]);
-            filled += some;
-            self.taken += some;
-        }
-        Ok(filled)
-    }
-
-    fn refill(&mut self) -> Result<bool> {
-        self.ready.clear();
-        self.taken = 0;
-        while self.ready.is_empty() && !self.ended {
-            let read = self.pcm.read_mono(&mut self.chunk).with_context(|| format!("read {}", self.name))?;
-            let chunk = &self.chunk[..read];
-            self.ended = read < self.chunk.len();
-            match &mut self.resampler {
-                None => self.ready.extend_from_slice(chunk),
-                Some(resampler) => {
-                    resampler.push(chunk, &mut self.ready);
-                    if self.ended {
-                        resampler.finish(&mut self.ready);
-                    }
-                }
-            }
-        }
-        Ok(!self.ready.is_empty())
-    }
-}
-
 /// A 48 kHz file of samples that grows; errors name it.
 pub(crate) struct Recording {
     writer: PcmWriter,
@@ -151,9 +77,9 @@ impl Recording {
         Ok(Self { writer, path })
     }
 
-    /// Begins a mono WAV file in an empty file that is called so in errors.
-    pub(crate) fn on(file: File, path: &Path, encoding: Encoding) -> Result<Self> {
-        let layout = Layout { encoding, rate: codec::RATE, channels: 1 };
+    /// Begins a WAV file in an empty file that is called so in errors.
+    pub(crate) fn on(file: File, path: &Path, encoding: Encoding, channels: u16) -> Result<Self> {
+        let layout = Layout { encoding, rate: codec::RATE, channels };
         let writer = PcmWriter::wav(file, layout).with_context(|| write_to(path)).exit(Exit::Io)?;
         Ok(Self { writer, path: path.to_owned() })
     }
@@ -163,7 +89,7 @@ impl Recording {
         self.writer.write(samples).with_context(|| write_to(&self.path)).exit(Exit::Io)
     }
 
-    /// Appends so many samples of silence, where possible without writing them.
+    /// Appends so many samples of silence in each channel, where possible without writing them.
     pub(crate) fn skip(&mut self, samples: u64) -> Result<()> {
         self.writer.skip(samples).with_context(|| write_to(&self.path)).exit(Exit::Io)
     }

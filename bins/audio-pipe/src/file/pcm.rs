@@ -91,9 +91,19 @@ impl Pcm {
         Ok(count)
     }
 
-    /// Fills `out` with all channels, interleaved, less only at the end; tells how many samples of each channel.
-    pub(crate) fn read_all(&mut self, out: &mut [f32]) -> io::Result<usize> {
-        let read = self.fill(out.len() / usize::from(self.layout.channels))?;
+    /// Fills `out` with two interleaved channels, less only at the end; tells how many samples of each. If there are more or
+    /// fewer than two, both are their mean.
+    pub(crate) fn read_stereo(&mut self, out: &mut [f32]) -> io::Result<usize> {
+        if self.layout.channels != 2 {
+            let half = out.len() / 2;
+            let count = self.read_mono(&mut out[..half])?;
+            for n in (0..count).rev() {
+                let sample = out[n];
+                out[2 * n..2 * n + 2].fill(sample);
+            }
+            return Ok(count);
+        }
+        let read = self.fill(out.len() / 2)?;
         let count = read / self.layout.frame();
         let samples = self.bytes[..count * self.layout.frame()].chunks_exact(self.layout.encoding.size());
         for (out, bytes) in out.iter_mut().zip(samples) {
@@ -170,16 +180,16 @@ impl PcmWriter {
         if self.header == Some(Header::Streamed) { self.file.flush() } else { Ok(()) }
     }
 
-    /// Appends silence: a hole where the file allows it.
+    /// Appends so many samples of silence in each channel: a hole where the file allows it.
     pub(crate) fn skip(&mut self, samples: u64) -> io::Result<()> {
-        let bytes = samples * self.layout.encoding.size() as u64;
+        let bytes = samples * self.layout.frame() as u64;
         if self.header == Some(Header::Patchable) {
             self.file.seek(SeekFrom::Current(bytes.cast_signed()))?;
             self.written += bytes;
             return Ok(());
         }
         let silence = [0.0; 480];
-        let mut left = samples;
+        let mut left = samples * u64::from(self.layout.channels);
         while left > 0 {
             let some = left.min(silence.len() as u64);
             self.write(&silence[..some as usize])?;
@@ -248,6 +258,39 @@ mod tests {
         let mut out = [9.0; 4];
         let read = Pcm::new(Box::new(io::Cursor::new(bytes)), layout, None).read_mono(&mut out);
         assert_eq!((read.expect("samples"), &out[..2]), (2, [0.375, 0.0].as_slice()));
+    }
+
+    #[test]
+    fn two_channels_are_read_as_they_are_and_any_other_number_as_their_mean_in_both() {
+        for (channels, expected) in
+            [(1, [0.25, 0.25, 0.5, 0.5]), (2, [0.25, 0.5, -0.5, 0.5]), (4, [0.1875, 0.1875, 9.0, 9.0])]
+        {
+            let bytes: Vec<u8> = [8192_i16, 16_384, -16_384, 16_384].iter().flat_map(|s| s.to_le_bytes()).collect();
+            let layout = Layout { encoding: Encoding::S16, rate: 48_000, channels };
+            let mut out = [9.0; 4];
+            let mut pcm = Pcm::new(Box::new(io::Cursor::new(bytes)), layout, None);
+            let read = pcm.read_stereo(&mut out).expect("samples");
+            let rest = &mut out[2 * read..];
+            rest.fill(9.0);
+            assert_eq!((read, out), ((4 / usize::from(channels)).min(2), expected), "{channels} channels");
+        }
+    }
+
+    #[test]
+    fn silence_is_as_long_in_two_channels_as_in_one() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for (channels, bare) in [(1, false), (2, false), (2, true)] {
+            let path = dir.path().join(format!("{channels}{bare}"));
+            let layout = Layout { encoding: Encoding::S16, rate: 48_000, channels };
+            let file = File::create(&path).expect("a file");
+            let mut writer =
+                if bare { PcmWriter::raw(file, layout) } else { PcmWriter::wav(file, layout) }.expect("a writer");
+            writer.skip(1001).expect("room");
+            writer.finish().expect("room");
+            let header = if bare { 0 } else { 44 };
+            let len = std::fs::metadata(&path).expect("a file").len();
+            assert_eq!(len, header + 1001 * 2 * u64::from(channels), "{channels} channels");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use codec::{Encoder, Settings};
+use codec::{Encoder, Mode, Settings};
 use edge::{Exit, WithExit};
 use jitter::{Config, Mixer};
 use voice::Ear;
@@ -19,12 +19,14 @@ use crate::timeline::unix_ns;
 const BLOCK: usize = 480;
 /// So often a WAV file's header learns how long it is, in samples: after a crash it is right.
 const HEADER_EVERY: u64 = 48_000;
-/// Bits per second of a mix in Opus: transparent for several voices at once.
+/// Bits per second of a mix in Opus: transparent for several voices at once, or for music in two channels.
 const BITRATE: u32 = 96_000;
+const STEREO_BITRATE: u32 = 128_000;
 
 /// A mix of its own, beside what is played: neither volumes nor deafness nor a lost device is in it, and one's own voice is.
 pub(super) struct Mix {
     mixer: Mixer<Ear>,
+    block: Vec<f32>,
     to: To,
     start: Instant,
     /// Samples so far.
@@ -38,20 +40,23 @@ enum To {
 }
 
 impl Mix {
-    /// Begins a file that is not there yet, WAV or Ogg Opus by its name.
-    pub(super) fn create(path: &Path, start: Instant) -> Result<Self> {
+    /// Begins a file that is not there yet, WAV or Ogg Opus by its name, in one channel or two.
+    pub(super) fn create(path: &Path, channels: usize, start: Instant) -> Result<Self> {
         let named = || format!("create {}", path.display());
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         let file = file.with_context(named).exit(Exit::CannotCreate)?;
         let to = if is_wav(path) {
-            To::Wav(Recording::on(file, path, Encoding::S16)?)
+            To::Wav(Recording::on(file, path, Encoding::S16, channels as u16)?)
         } else {
             let frame = Duration::from_millis(20);
-            let settings = Settings { bitrate: BITRATE, frame, expected_loss: None, ..Settings::default() };
+            let (mode, bitrate) = if channels == 2 { (Mode::Music, STEREO_BITRATE) } else { (Mode::Voice, BITRATE) };
+            let channels = channels as u8;
+            let settings = Settings { mode, channels, bitrate, frame, expected_loss: None, ..Settings::default() };
             let writer = OpusWriter::new(file, Encoder::new(settings)?, codec::RATE, unix_ns() as u32);
             To::Opus(Box::new(writer.with_context(named).exit(Exit::Io)?))
         };
-        Ok(Self { mixer: Mixer::new(Config::default(), Ear::default), to, start, end: 0, headed: 0 })
+        let mixer = Mixer::new(Config { channels, ..Config::default() }, Ear::default);
+        Ok(Self { mixer, block: vec![0.0; BLOCK * channels], to, start, end: 0, headed: 0 })
     }
 
     /// Takes a packet that came at `at`; up to then, what came before is mixed.
@@ -69,15 +74,14 @@ impl Mix {
 
     /// Mixes what is heard until `now`.
     pub(super) fn pass(&mut self, now: Instant) -> Result<()> {
-        let mut block = [0.0; BLOCK];
         let due = super::samples(now.saturating_duration_since(self.start));
         while self.end + BLOCK as u64 <= due {
             let at = self.start + Duration::from_micros(self.end * 1000 / 48);
-            self.mixer.pull(&mut block, at);
+            self.mixer.pull(&mut self.block, at);
             self.end += BLOCK as u64;
             match &mut self.to {
-                To::Wav(recording) => recording.write(&block)?,
-                To::Opus(writer) => writer.write(&block)?,
+                To::Wav(recording) => recording.write(&self.block)?,
+                To::Opus(writer) => writer.write(&self.block)?,
             }
         }
         if let To::Wav(recording) = &mut self.to

@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Recorder {
     switches: Arc<Switches>,
     own: Arc<str>,
+    /// How many channels a mix has.
+    channels: usize,
     state: Arc<Mutex<State>>,
 }
 
@@ -58,9 +60,10 @@ enum Event {
 }
 
 impl Recorder {
-    /// One that does not record; the switches tell the others when it does. `own` is one's own name.
-    pub(crate) fn new(switches: Arc<Switches>, own: &str) -> Self {
-        Self { switches, own: own.into(), state: Arc::default() }
+    /// One that does not record; the switches tell the others when it does. `own` is one's own name. A mix will have
+    /// so many channels.
+    pub(crate) fn new(switches: Arc<Switches>, own: &str, channels: usize) -> Self {
+        Self { switches, own: own.into(), channels, state: Arc::default() }
     }
 
     /// Begins to record. The others are told first.
@@ -73,7 +76,7 @@ impl Recorder {
             anyhow::bail!("{} is being recorded to; stop that first: audio-pipe record stop", running.place);
         }
         let start = Instant::now();
-        let session = Session::create(what, start)?;
+        let session = Session::create(what, self.channels, start)?;
         let (events, queue) = mpsc::sync_channel(QUEUE);
         let (told, done) = mpsc::channel();
         let writer = self.clone();

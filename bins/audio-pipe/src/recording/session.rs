@@ -42,15 +42,15 @@ struct Speaker {
 }
 
 impl Session {
-    /// Makes the folder and the file of the mix.
-    pub(super) fn create(what: &Record, start: Instant) -> Result<Self> {
+    /// Makes the folder and the file of the mix, which has so many channels.
+    pub(super) fn create(what: &Record, channels: usize, start: Instant) -> Result<Self> {
         let path = Path::new(&what.path);
         let (mut each, mut mixed) = (None, None);
         if mix::is_file(path) && !path.is_dir() {
             if what.each {
                 bail!("{} is one file, and each speaker has one: name a folder", path.display());
             }
-            mixed = Some(Mix::create(path, start)?);
+            mixed = Some(Mix::create(path, channels, start)?);
         } else {
             fs::create_dir_all(path).with_context(|| format!("create {}", path.display())).exit(Exit::CannotCreate)?;
             if what.mix {
@@ -58,7 +58,7 @@ impl Session {
                     create_in(path, "mix", "opus").with_context(|| format!("create a file in {}", path.display()))?;
                 // Only an empty file was made, to have a name that is free.
                 fs::remove_file(&name)?;
-                mixed = Some(Mix::create(&name, start)?);
+                mixed = Some(Mix::create(&name, channels, start)?);
             }
             if what.each || !what.mix {
                 let probe = create_in(path, ".recording", "part").and_then(|(_, probe)| fs::remove_file(probe));

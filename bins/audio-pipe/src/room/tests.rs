@@ -34,7 +34,7 @@ impl Hall {
         let cli = Cli::parse_from(["audio-pipe", "play"]);
         let Command::Play(args) = cli.command else { panic!("play") };
         let switches = Arc::new(Switches::default());
-        let mut room = Room::new(&args.sink, Arc::clone(&switches)).expect("a room");
+        let mut room = Room::new(&args.sink, 1, Arc::clone(&switches)).expect("a room");
         let voice = |n| {
             room.name(tag(n), &format!("m{n}"));
             (tag(n), Packetizer::new(Encoder::new(codec::Settings::default()).expect("an encoder"), 1))

@@ -6,6 +6,7 @@ mod echo;
 mod files;
 mod gate;
 mod hub;
+mod music;
 mod pipes;
 mod recording;
 mod report;

@@ -88,8 +88,18 @@ pub(crate) fn write_wav(path: &Path, samples: &[f32], rate: u32, channels: u16) 
 
 /// Reads a mono WAV file of 48 kHz, and insists that its header tells its length.
 pub(crate) fn read_wav(path: &Path) -> Vec<f32> {
+    read_channels(path, 1)
+}
+
+/// Both sides of a WAV file of two channels.
+pub(crate) fn read_sides(path: &Path) -> [Vec<f32>; 2] {
+    let samples = read_channels(path, 2);
+    [0, 1].map(|side| samples.iter().skip(side).step_by(2).copied().collect())
+}
+
+fn read_channels(path: &Path, channels: u8) -> Vec<f32> {
     let bytes = std::fs::read(path).expect("a file");
-    assert_eq!(&bytes[20..28], [1, 0, 1, 0, 0x80, 0xBB, 0, 0], "16-bit mono at 48 kHz");
+    assert_eq!(&bytes[20..28], [1, 0, channels, 0, 0x80, 0xBB, 0, 0], "16-bit at 48 kHz in {channels} channels");
     let len = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
     assert_eq!((len(4) + 8, len(40) + 44), (bytes.len(), bytes.len()), "the lengths in the header");
     bytes[44..].chunks_exact(2).map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 32_768.0).collect()

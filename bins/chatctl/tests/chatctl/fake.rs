@@ -163,7 +163,8 @@ impl Connection {
         self.say(FromPuncher::Local(Local::Asked { id, talks }));
         let state = VoiceState { deafened: true, talking: true, ..VoiceState::default() };
         let (tag, name, figures) = (PeerTag(tag), "alice".to_owned(), Figures::default());
-        let speaker = Speaker { tag, name, volume_db: 0, is_off: false, evened_db: 0, state, level: 20, figures };
+        let speaker =
+            Speaker { tag, name, volume_db: 0, is_off: false, evened_db: 0, channels: 1, state, level: 20, figures };
         let answer = Ok(Status { speakers: vec![speaker], ..Status::default() });
         (0..talks).for_each(|_| self.say(FromPuncher::Local(Local::Answer { id, answer: answer.clone() })));
     }

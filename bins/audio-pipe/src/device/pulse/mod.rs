@@ -13,7 +13,7 @@ use std::ffi::CString;
 use std::time::Duration;
 
 use anyhow::Result;
-use pulseaudio::protocol::{Command, Props, SampleFormat, SampleSpec, ServerInfo, SinkInfo, SourceInfo};
+use pulseaudio::protocol::{ChannelMap, Command, Props, SampleFormat, SampleSpec, ServerInfo, SinkInfo, SourceInfo};
 
 pub(super) use connection::{Connection, is_there};
 pub(super) use player::Player;
@@ -24,7 +24,7 @@ use super::select::{Facts, Name};
 
 /// How often the server is asked how far away a device is.
 const LATENCY_EVERY: Duration = Duration::from_millis(500);
-/// The longest period, in samples.
+/// The longest period, in samples of each channel.
 const MOST: u128 = 4096;
 const SAMPLE: usize = size_of::<f32>();
 
@@ -98,18 +98,23 @@ impl Connection {
 }
 
 /// How long it takes to play what lies between two places of a stream.
-fn waiting(write: i64, read: i64) -> Duration {
+fn waiting(write: i64, read: i64, channels: usize) -> Duration {
     let bytes = write.saturating_sub(read).max(0).unsigned_abs();
-    Duration::from_micros(bytes.saturating_mul(1_000_000) / (u64::from(codec::RATE) * SAMPLE as u64))
+    let per_second = u64::from(codec::RATE) * (SAMPLE * channels) as u64;
+    Duration::from_micros(bytes.saturating_mul(1_000_000) / per_second)
 }
 
-fn spec() -> SampleSpec {
-    SampleSpec { format: SampleFormat::Float32Le, channels: 1, sample_rate: codec::RATE }
+fn spec(channels: usize) -> SampleSpec {
+    SampleSpec { format: SampleFormat::Float32Le, channels: channels as u8, sample_rate: codec::RATE }
 }
 
-fn bytes(period: Duration) -> u32 {
+fn map(channels: usize) -> ChannelMap {
+    if channels == 2 { ChannelMap::stereo() } else { ChannelMap::mono() }
+}
+
+fn bytes(period: Duration, channels: usize) -> u32 {
     let samples = (period.as_micros() * u128::from(codec::RATE) / 1_000_000).clamp(1, MOST);
-    samples as u32 * SAMPLE as u32
+    samples as u32 * (SAMPLE * channels) as u32
 }
 
 #[cfg(test)]
@@ -118,14 +123,15 @@ mod tests {
 
     #[test]
     fn a_period_is_whole_samples_and_never_none() {
-        assert_eq!(bytes(Duration::from_micros(2500)), 480);
-        assert_eq!(bytes(Duration::ZERO), 4);
-        assert_eq!(bytes(Duration::from_secs(9)), MOST as u32 * SAMPLE as u32);
+        let both = |period| [1, 2].map(|channels| bytes(period, channels));
+        assert_eq!(both(Duration::from_micros(2500)), [480, 960]);
+        assert_eq!(both(Duration::ZERO), [4, 8]);
+        assert_eq!(both(Duration::from_secs(9)), [1, 2].map(|channels| MOST as u32 * SAMPLE as u32 * channels));
     }
 
     #[test]
     fn what_waits_is_told_in_time() {
-        assert_eq!(waiting(480, 0), Duration::from_micros(2500));
-        assert_eq!(waiting(0, 480), Duration::ZERO, "it ran dry");
+        assert_eq!([1, 2].map(|channels| waiting(480, 0, channels).as_micros()), [2500, 1250]);
+        assert_eq!(waiting(0, 480, 1), Duration::ZERO, "it ran dry");
     }
 }

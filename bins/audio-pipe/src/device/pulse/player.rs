@@ -4,20 +4,21 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use pulseaudio::protocol::stream::{BufferAttr, StreamFlags};
 use pulseaudio::protocol::{
-    ChannelMap, Command, CorkStreamParams, CreatePlaybackStreamReply, DESCRIPTOR_SIZE, Descriptor, DescriptorFlags,
-    LatencyParams, PlaybackLatency, PlaybackStreamParams, Props, Request, SetPlaybackStreamBufferAttrParams,
-    TagStructReader, encode_descriptor,
+    Command, CorkStreamParams, CreatePlaybackStreamReply, DESCRIPTOR_SIZE, Descriptor, DescriptorFlags, LatencyParams,
+    PlaybackLatency, PlaybackStreamParams, Props, Request, SetPlaybackStreamBufferAttrParams, TagStructReader,
+    encode_descriptor,
 };
 
 use super::backlog::Backlog;
 use super::connection::{Connection, Message};
-use super::{LATENCY_EVERY, SAMPLE, bytes, spec, waiting};
+use super::{LATENCY_EVERY, SAMPLE, bytes, map, spec, waiting};
 
-/// A stream to a sink, for whoever asks what it wants and gives it: mono, 48 kHz.
+/// A stream to a sink, for whoever asks what it wants and gives it: one channel or two, 48 kHz.
 pub(in crate::device) struct Player {
     connection: Connection,
     channel: u32,
-    /// How much is given at a time, in samples.
+    channels: usize,
+    /// How much is given at a time, in samples of each channel.
     period: usize,
     backlog: Backlog,
     /// Samples that the server has asked for and not got.
@@ -40,15 +41,15 @@ impl Player {
     ///
     /// # Errors
     /// If there is no server, or it refuses.
-    pub(in crate::device) fn open(sink: &str, period: Duration) -> Result<Self> {
+    pub(in crate::device) fn open(sink: &str, period: Duration, channels: usize) -> Result<Self> {
         let mut connection = Connection::open()?;
         let now = Instant::now();
         let backlog = Backlog::new(now);
         let params = PlaybackStreamParams {
-            sample_spec: spec(),
-            channel_map: ChannelMap::mono(),
+            sample_spec: spec(channels),
+            channel_map: map(channels),
             sink_name: Some(CString::new(sink)?),
-            buffer_attr: buffers(bytes(period), &backlog),
+            buffer_attr: buffers(bytes(period, channels), &backlog),
             flags: StreamFlags { adjust_latency: true, start_corked: true, ..StreamFlags::default() },
             props: Props::new(),
             ..PlaybackStreamParams::default()
@@ -61,9 +62,10 @@ impl Player {
         Ok(Self {
             connection,
             channel,
-            period: bytes(period) as usize / SAMPLE,
+            channels,
+            period: bytes(period, channels) as usize / (SAMPLE * channels),
             backlog,
-            wanted: reply.requested_bytes as usize / SAMPLE,
+            wanted: reply.requested_bytes as usize / (SAMPLE * channels),
             missed: 0,
             outgoing: Vec::new(),
             latency: Latency { asked: None, due: now, value: None },
@@ -84,7 +86,7 @@ impl Player {
                 Some(Message::Command(_, Command::Request(Request { length, .. }), _)) => self.note_request(length),
                 Some(Message::Command(seq, Command::Reply, mut rest)) if self.latency.asked == Some(seq) => {
                     let latency = TagStructReader::new(&mut rest, version).read::<PlaybackLatency>()?;
-                    let queued = waiting(latency.write_offset, latency.read_offset);
+                    let queued = waiting(latency.write_offset, latency.read_offset, self.channels);
                     self.latency.value = Some(Duration::from_micros(latency.sink_usec) + queued);
                 }
                 Some(Message::Command(_, Command::Underflow(_), _)) => {
@@ -100,12 +102,12 @@ impl Player {
         Ok(Some(self.period))
     }
 
-    /// Gives sound.
+    /// Gives sound, interleaved.
     ///
     /// # Errors
     /// If the server is gone.
     pub(in crate::device) fn play(&mut self, samples: &[f32]) -> Result<()> {
-        self.wanted = self.wanted.saturating_sub(samples.len());
+        self.wanted = self.wanted.saturating_sub(samples.len() / self.channels);
         let mut head = [0; DESCRIPTOR_SIZE];
         let length = size_of_val(samples) as u32;
         let descriptor = Descriptor { length, channel: self.channel, offset: 0, flags: DescriptorFlags::empty() };
@@ -138,7 +140,7 @@ impl Player {
     }
 
     fn note_request(&mut self, length: u32) {
-        self.wanted += length as usize / SAMPLE;
+        self.wanted += length as usize / (SAMPLE * self.channels);
         // It never wants more than it holds unless it has played on without sound.
         let all = self.period * self.backlog.periods() as usize;
         self.missed += self.wanted.saturating_sub(all) as u64;
@@ -155,7 +157,7 @@ impl Player {
     }
 
     fn follow_backlog(&mut self) -> Result<()> {
-        let buffer_attr = buffers((self.period * SAMPLE) as u32, &self.backlog);
+        let buffer_attr = buffers((self.period * SAMPLE * self.channels) as u32, &self.backlog);
         tracing::debug!(bytes = buffer_attr.target_length, "The server holds another amount of sound");
         let (index, adjust_latency, early_requests) = (self.channel, true, false);
         let params = SetPlaybackStreamBufferAttrParams { index, buffer_attr, adjust_latency, early_requests };

@@ -9,20 +9,19 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use pulseaudio::protocol::stream::{BufferAttr, StreamFlags};
 use pulseaudio::protocol::{
-    ChannelMap, Command, CreateRecordStreamReply, LatencyParams, Props, RecordLatency, RecordStreamParams,
-    TagStructReader,
+    Command, CreateRecordStreamReply, LatencyParams, Props, RecordLatency, RecordStreamParams, TagStructReader,
 };
 
 use super::connection::{Connection, Message};
 use super::player::Player;
-use super::{LATENCY_EVERY, SAMPLE, bytes, spec, waiting};
+use super::{LATENCY_EVERY, SAMPLE, bytes, map, spec, waiting};
 use crate::device::priority;
 use crate::device::shared::Shared;
 use crate::device::stream::{Hears, Speaks};
 
 /// How long the thread waits for a message before it looks whether it is to end.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// The most that is heard at a time, in samples.
+/// The most that is heard at a time, in samples of all channels; a whole number of each.
 const MOST: usize = 4096;
 
 /// A stream with a thread of its own, which runs until this is dropped.
@@ -42,22 +41,27 @@ impl Drop for Stream {
 }
 
 impl Stream {
-    /// Listens to a source: mono, 48 kHz, about `period` at a time.
-    pub(in crate::device) fn record(source: &str, period: Duration, ear: impl Hears) -> Result<Self> {
-        let recorder = Recorder::open(source, period, ear)?;
+    /// Listens to a source: one or two channels, 48 kHz, about `period` at a time.
+    pub(in crate::device) fn record(source: &str, period: Duration, channels: usize, ear: impl Hears) -> Result<Self> {
+        let recorder = Recorder::open(source, period, channels, ear)?;
         let shared = Arc::clone(recorder.ear.shared());
         Self::start(recorder.connection.handle()?, shared, move |over| recorder.run(over))
     }
 
-    /// Speaks through a sink: mono, 48 kHz, `period` at a time.
-    pub(in crate::device) fn play(sink: &str, period: Duration, mut mouth: impl Speaks) -> Result<Self> {
-        let mut player = Player::open(sink, period)?;
+    /// Speaks through a sink: one or two channels, 48 kHz, `period` at a time.
+    pub(in crate::device) fn play(
+        sink: &str,
+        period: Duration,
+        channels: usize,
+        mut mouth: impl Speaks,
+    ) -> Result<Self> {
+        let mut player = Player::open(sink, period, channels)?;
         let (shared, socket) = (Arc::clone(mouth.shared()), player.handle()?);
         let run = move |over: &AtomicBool| {
             let mut sound = Vec::new();
             while !over.load(Ordering::Acquire) {
                 let Some(samples) = player.wait(PATIENCE)? else { continue };
-                sound.resize(samples, 0.0);
+                sound.resize(samples * channels, 0.0);
                 mouth.speak(&mut sound);
                 player.play(&sound)?;
                 mouth.shared().note_latency(player.latency());
@@ -91,18 +95,19 @@ impl Stream {
 struct Recorder<E> {
     connection: Connection,
     channel: u32,
+    channels: usize,
     ear: E,
     sound: Vec<f32>,
 }
 
 impl<E: Hears> Recorder<E> {
-    fn open(source: &str, period: Duration, ear: E) -> Result<Self> {
+    fn open(source: &str, period: Duration, channels: usize, ear: E) -> Result<Self> {
         let mut connection = Connection::open()?;
         let params = RecordStreamParams {
-            sample_spec: spec(),
-            channel_map: ChannelMap::mono(),
+            sample_spec: spec(channels),
+            channel_map: map(channels),
             source_name: Some(CString::new(source)?),
-            buffer_attr: BufferAttr { fragment_size: bytes(period), ..BufferAttr::default() },
+            buffer_attr: BufferAttr { fragment_size: bytes(period, channels), ..BufferAttr::default() },
             flags: StreamFlags { adjust_latency: true, ..StreamFlags::default() },
             props: Props::new(),
             ..RecordStreamParams::default()
@@ -110,7 +115,7 @@ impl<E: Hears> Recorder<E> {
         let reply: CreateRecordStreamReply =
             connection.ask(&Command::CreateRecordStream(params)).context("open the source")?;
         connection.set_patience(PATIENCE)?;
-        Ok(Self { connection, channel: reply.channel, ear, sound: Vec::with_capacity(MOST) })
+        Ok(Self { connection, channel: reply.channel, channels, ear, sound: Vec::with_capacity(MOST) })
     }
 
     fn run(mut self, over: &AtomicBool) -> Result<()> {
@@ -123,7 +128,7 @@ impl<E: Hears> Recorder<E> {
                 }
                 Some(Message::Command(seq, Command::Reply, mut rest)) if asked == Some(seq) => {
                     let latency: RecordLatency = TagStructReader::new(&mut rest, version).read()?;
-                    let queued = waiting(latency.write_offset, latency.read_offset);
+                    let queued = waiting(latency.write_offset, latency.read_offset, self.channels);
                     self.ear.shared().note_latency(Some(Duration::from_micros(latency.source_usec) + queued));
                 }
                 Some(Message::Command(_, Command::RecordStreamKilled(_), _)) => bail!("the source is gone"),
