@@ -12,12 +12,19 @@ use tests::call::{Home, Member, Options, Program, Rendezvous, find};
 use crate::{Tests, listed, start_lab};
 
 pub(crate) fn tests() -> Tests {
-    listed![voice_goes_through_pipes, a_talk_goes_both_ways, a_text_is_acknowledged_and_read]
+    listed![
+        voice_goes_through_pipes,
+        a_talk_goes_both_ways,
+        music_is_heard_on_the_side_where_it_was_played,
+        a_text_is_acknowledged_and_read,
+    ]
 }
 
 const RATE: u32 = 48_000;
 const SECONDS: u32 = 4;
 const TONE_HZ: f32 = 440.0;
+/// What is played on the right, where two channels are sent.
+const OTHER_HZ: f32 = 700.0;
 
 fn voice_goes_through_pipes() {
     let lab = start_lab("A=port B=port");
@@ -42,11 +49,27 @@ fn voice_goes_through_pipes() {
     bob.program().end();
     play.end();
 
-    let seconds = seconds_of_tone(&bob.home().path().join("heard.wav"));
+    let seconds = seconds_of(TONE_HZ, &sounds_in(&bob.home().path().join("heard.wav"))[0]);
     assert!(seconds > 2.0, "{seconds} s of {SECONDS} were heard");
 }
 
 fn a_talk_goes_both_ways() {
+    for sound in talk(tone_in, &[]) {
+        let seconds = seconds_of(TONE_HZ, &sounds_in(&sound.path().join("heard.wav"))[0]);
+        assert!(seconds > 2.0, "{seconds} s of {SECONDS} were heard");
+    }
+}
+
+fn music_is_heard_on_the_side_where_it_was_played() {
+    for sound in talk(|home| wav_in(home, &[TONE_HZ, OTHER_HZ]), &["--music", "--stereo"]) {
+        let sides = sounds_in(&sound.path().join("heard.wav"));
+        let seconds: Vec<_> = sides.iter().zip([TONE_HZ, OTHER_HZ]).map(|(side, hz)| seconds_of(hz, side)).collect();
+        assert!(seconds.len() == 2 && seconds.iter().all(|seconds| *seconds > 2.0), "{seconds:?} s of {SECONDS}");
+    }
+}
+
+/// Two who talk at the same time, from a file to a file, with these options: what either has heard is in its folder.
+fn talk(said: impl Fn(&Home) -> PathBuf, options: &[&str]) -> [Home; 2] {
     let lab = start_lab("A=port B=port");
     let _rendezvous = Rendezvous::start(&lab);
     let sounds = [Home::new(), Home::new()];
@@ -54,11 +77,11 @@ fn a_talk_goes_both_ways() {
         .into_iter()
         .zip(&sounds)
         .map(|((node, name), sound)| {
-            let (pipe, said) = (find("audio-pipe").unwrap(), tone_in(sound));
+            let (pipe, said) = (find("audio-pipe").unwrap(), said(sound));
             let heard = sound.path().join("heard.wav");
             let words = [&pipe, Path::new("talk"), Path::new("--input"), &said, Path::new("--output"), &heard];
             let words = words.map(|word| word.to_str().unwrap());
-            let more = [&["--"], &words[..], &["--exit-at-end"]].concat();
+            let more = [&["--"], &words[..], &["--exit-at-end"], options].concat();
             Member::with(&lab, &Options { node, channel: "den", name, more: &more })
         })
         .collect();
@@ -66,11 +89,7 @@ fn a_talk_goes_both_ways() {
     for member in &mut members {
         member.program().end();
     }
-
-    for sound in &sounds {
-        let seconds = seconds_of_tone(&sound.path().join("heard.wav"));
-        assert!(seconds > 2.0, "{seconds} s of {SECONDS} were heard");
-    }
+    sounds
 }
 
 fn a_text_is_acknowledged_and_read() {
@@ -92,27 +111,40 @@ fn a_text_is_acknowledged_and_read() {
 
 /// A tone in a WAV file.
 fn tone_in(home: &Home) -> PathBuf {
+    wav_in(home, &[TONE_HZ])
+}
+
+/// A tone in each channel of a WAV file.
+fn wav_in(home: &Home, tones: &[f32]) -> PathBuf {
     let path = home.path().join("said.wav");
-    let spec =
-        hound::WavSpec { channels: 1, sample_rate: RATE, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let (channels, sample_format) = (tones.len() as u16, hound::SampleFormat::Int);
+    let spec = hound::WavSpec { channels, sample_rate: RATE, bits_per_sample: 16, sample_format };
     let mut file = hound::WavWriter::create(&path, spec).unwrap();
     for n in 0..SECONDS * RATE {
-        let sample = 0.3 * (TAU * TONE_HZ * n as f32 / RATE as f32).sin();
-        file.write_sample((sample * f32::from(i16::MAX)) as i16).unwrap();
+        for hz in tones {
+            let sample = 0.3 * (TAU * hz * n as f32 / RATE as f32).sin();
+            file.write_sample((sample * f32::from(i16::MAX)) as i16).unwrap();
+        }
     }
     file.finalize().unwrap();
     path
 }
 
-/// How long the tone is heard in a WAV file: in how many tenths of a second most of the sound is at its frequency.
-fn seconds_of_tone(path: &Path) -> f32 {
+/// Each channel of a WAV file.
+fn sounds_in(path: &Path) -> Vec<Vec<f32>> {
     let mut file = hound::WavReader::open(path).unwrap();
     assert_eq!(file.spec().sample_rate, RATE);
+    let channels = usize::from(file.spec().channels);
     let samples: Vec<f32> = file.samples::<i16>().map(|sample| f32::from(sample.unwrap()) / 32768.0).collect();
+    (0..channels).map(|channel| samples.iter().skip(channel).step_by(channels).copied().collect()).collect()
+}
+
+/// How long a tone is heard: in how many tenths of a second most of the sound is at its frequency.
+fn seconds_of(hz: f32, samples: &[f32]) -> f32 {
     let is_tone = |part: &&[f32]| {
         let (mut cos, mut sin, mut power) = (0.0, 0.0, 0.0);
         for (n, sample) in part.iter().enumerate() {
-            let angle = TAU * TONE_HZ * n as f32 / RATE as f32;
+            let angle = TAU * hz * n as f32 / RATE as f32;
             (cos, sin, power) = (cos + sample * angle.cos(), sin + sample * angle.sin(), power + sample * sample);
         }
         let len = part.len() as f32;

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use wire::agent::FromPuncher;
 use wire::voice::Flags;
 
 use crate::hub::Hub;
+use crate::server::Server;
 use crate::support::{RATE, audio_pipe, outcome, read_sides, read_wav, text, write_wav};
 
 /// What is played on either side, in hertz.
@@ -139,4 +141,32 @@ fn music_in_a_talk_is_heard_apart_recorded_as_it_was_sent_and_known_to_be_music(
         assert_eq!(outcome(&mut audio_pipe(["decode", text(&path), text(&decoded)])), (Some(0), String::new()));
         are_apart(&read_sides(&decoded));
     }
+}
+
+#[test]
+fn devices_of_two_channels_hear_and_play_both() {
+    let Some(server) = Server::start() else { return };
+    if !server.load("module-null-sink sink_name=pair rate=48000 channels=2 norewinds=1") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let [wav, out] = ["in.wav", "out.wav"].map(|name| dir.path().join(name));
+    write_wav(&wav, &two_tones(2.0), 48_000, 2);
+    // file -> capture -> play -> loudspeaker, which the microphone hears -> capture -> play -> file
+    let capture = |args: &[&str]| {
+        let words = ["capture", "--music"].into_iter().chain(args.iter().copied());
+        server.run(words).stdout(Stdio::piped()).spawn().expect("capture")
+    };
+    let mut ear = capture(&["--microphone", "pair.monitor"]);
+    let heard = ear.stdout.take().expect("a pipe");
+    let mut recorder = server.run(["play", "--stereo", "--output", text(&out)]).stdin(heard).spawn().expect("play");
+    let mut mouth = capture(&["--input", text(&wav)]);
+    let records = mouth.stdout.take().expect("a pipe");
+    assert_eq!(outcome(server.run(["play", "--speaker", "pair"]).stdin(records)), (Some(0), String::new()));
+    assert!(mouth.wait().expect("an end").success());
+    kill_process(Pid::from_child(&ear), Signal::TERM).expect("a process");
+    ear.wait().expect("an end");
+    assert!(recorder.wait().expect("an end").success());
+
+    are_apart(&read_sides(&out));
 }
