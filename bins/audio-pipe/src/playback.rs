@@ -17,10 +17,15 @@ use crate::control::Switches;
 use crate::device::{Loudspeaker, MOST};
 use crate::room::Room;
 use crate::stop::Stop;
-use crate::timeline::{Timeline, Waited};
+use crate::timeline::{self, Timeline, Waited};
 
 /// Samples that a file is given at a time: one wake-up each 10 ms.
 const FILE_BLOCK: usize = 480;
+/// A block is mixed in such parts, each as if asked for at its own time: a file is heard as a device with a period of
+/// 2.5 ms would be, without its wake-ups.
+const PART: usize = 120;
+/// The last part of a block is due so many samples after the first.
+const WAIT: u64 = (FILE_BLOCK - PART) as u64;
 /// A system that wakes us later than this has let others wait, too: what they send is on its way. A file, unlike a
 /// device, can give it the time to come.
 const PUNCTUAL: Duration = Duration::from_millis(1);
@@ -106,13 +111,13 @@ impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
         // What is heard before the start is not for the file.
         let mut ahead = start.samples_ahead() / step;
         while ahead > 0 && !stop.is_asked() {
-            start.wait_before(ahead * step);
-            self.step(&mut block, None)?;
+            start.wait_before(ahead * step - WAIT);
+            self.fill(&mut block, start.before(ahead * step), None)?;
             ahead -= 1;
         }
         let mut at = 0;
         while !stop.is_asked() {
-            let Waited { missed, overslept } = start.wait_for(at, step);
+            let Waited { missed, overslept } = start.wait_for(at + WAIT, step);
             if missed > 0 {
                 enter(self.room).skip(missed)?;
                 at += missed;
@@ -120,12 +125,22 @@ impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
             if overslept > PUNCTUAL {
                 thread::sleep(overslept.min(PATIENCE));
             }
-            if self.step(&mut block, Some(at))? {
+            if self.fill(&mut block, start.instant(at), Some(at))? {
                 break;
             }
             at += step;
         }
         Ok(())
+    }
+
+    /// Fills a block whose first sample is due at `begin`; whether it was the last.
+    fn fill(&mut self, block: &mut [f32], begin: Instant, at: Option<u64>) -> Result<bool> {
+        let mut ends = false;
+        for (n, part) in (0..).zip(block.chunks_mut(PART * self.channels)) {
+            let samples = n * PART as u64;
+            ends |= self.step(part, at.map(|at| at + samples), begin + timeline::duration(samples))?;
+        }
+        Ok(ends)
     }
 
     fn feed_device(&mut self, mut loudspeaker: Box<Loudspeaker>, start: Timeline, stop: &Stop) -> Result<()> {
@@ -136,7 +151,7 @@ impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
             let now = start.has_begun().then(|| start.sample(Instant::now()));
             let off = |at: u64| now.is_some_and(|now| now.abs_diff(at) > MOST_OFF);
             at = at.filter(|at| !off(*at)).or(now);
-            let ends = self.step(block, at)?;
+            let ends = self.step(block, at, Instant::now())?;
             at = at.map(|at| at + samples as u64);
             loudspeaker.play(block, self.channels);
             enter(self.room).note_underruns(loudspeaker.underruns());
@@ -149,8 +164,7 @@ impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
     }
 
     /// Plays a block; whether it was the last.
-    fn step(&mut self, block: &mut [f32], at: Option<u64>) -> Result<bool> {
-        let now = Instant::now();
+    fn step(&mut self, block: &mut [f32], at: Option<u64>, now: Instant) -> Result<bool> {
         let speakers = enter(self.room).play(block, at, now)?;
         loop {
             // The lock must not be held while the report is sent.

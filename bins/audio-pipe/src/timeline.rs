@@ -31,7 +31,7 @@ impl Timeline {
 
     /// Began so many samples ago.
     pub(crate) fn ago(samples: u64) -> Self {
-        let since = Duration::from_nanos(samples * 1_000_000_000 / u64::from(RATE));
+        let since = duration(samples);
         let now = Self::now();
         let start = now.start.checked_sub(since).unwrap_or(now.start);
         Self { start, start_unix_ns: now.start_unix_ns - since.as_nanos() as u64 }
@@ -44,7 +44,12 @@ impl Timeline {
 
     /// When a sample is.
     pub(crate) fn instant(&self, sample: u64) -> Instant {
-        self.start + Duration::from_nanos((u128::from(sample) * 1_000_000_000 / u128::from(RATE)) as u64)
+        self.start + duration(sample)
+    }
+
+    /// When it is so many samples before the start; the start itself where clocks do not reach back that far.
+    pub(crate) fn before(&self, samples: u64) -> Instant {
+        self.start.checked_sub(duration(samples)).unwrap_or(self.start)
     }
 
     /// Which sample is at `now`; 0 before the start.
@@ -66,8 +71,7 @@ impl Timeline {
 
     /// Waits until the start is so many samples away.
     pub(crate) fn wait_before(&self, samples: u64) {
-        let ahead = Duration::from_nanos(samples * 1_000_000_000 / u64::from(RATE));
-        thread::sleep(self.start.saturating_duration_since(Instant::now()).saturating_sub(ahead));
+        thread::sleep(self.start.saturating_duration_since(Instant::now()).saturating_sub(duration(samples)));
     }
 
     /// Waits for a sample. If its time is long gone, tells how many to skip, in whole multiples of `step`.
@@ -90,6 +94,11 @@ pub(crate) struct Waited {
     pub(crate) missed: u64,
     /// By how much the system woke us too late.
     pub(crate) overslept: Duration,
+}
+
+/// How long so many samples last.
+pub(crate) fn duration(samples: u64) -> Duration {
+    Duration::from_nanos((u128::from(samples) * 1_000_000_000 / u128::from(RATE)) as u64)
 }
 
 /// The wall clock.
