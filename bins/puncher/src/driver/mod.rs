@@ -153,7 +153,8 @@ impl Driver {
             self.watch_socket()?;
             let now = Instant::now();
             let tunnel_due = self.tunnel.as_ref().and_then(Tunnel::due);
-            let others = [self.parts.mesh.poll_timeout(), tunnel_due, self.router_due(), self.tickets_due()];
+            let mesh_due = self.parts.mesh.poll_timeout();
+            let others = [mesh_due, tunnel_due, self.router_due(), self.tickets_due()];
             let due = others.into_iter().flatten().fold(self.interfaces_at, Instant::min);
             match self.parts.poll.poll(&mut happened, Some(due.saturating_duration_since(now))) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -164,7 +165,7 @@ impl Driver {
             for event in &happened {
                 self.handle(event.token());
             }
-            self.handle_time();
+            self.handle_time(mesh_due);
             self.handle_waiting();
         }
     }
@@ -195,9 +196,10 @@ impl Driver {
         }
     }
 
-    fn handle_time(&mut self) {
+    /// Handles what was due, the mesh's as it was before the wait: what has come meanwhile changes that in the next turn.
+    fn handle_time(&mut self, mesh_due: Option<Instant>) {
         let now = Instant::now();
-        if self.parts.mesh.poll_timeout().is_some_and(|due| due <= now) {
+        if mesh_due.is_some_and(|due| due <= now) {
             self.parts.mesh.handle_timeout(now);
         }
         if self.tunnel.as_ref().and_then(Tunnel::due).is_some_and(|due| due <= now) {
@@ -252,9 +254,10 @@ impl Driver {
         loop {
             self.serve_sockets();
             self.transmit();
-            let Some(event) = self.parts.mesh.poll_event() else { return };
+            let Some(event) = self.parts.mesh.poll_event() else { break };
             self.handle_event(event);
         }
+        self.parts.agents.flush(self.parts.poll.registry());
     }
 
     fn transmit(&mut self) {

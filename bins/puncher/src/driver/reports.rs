@@ -51,7 +51,7 @@ impl Driver {
             }
             Event::Voice { tag, packet } => {
                 let record = FromPuncher::Voice(VoiceRecord { peers: Peers::One(tag), packet: packet.to_vec() });
-                self.parts.agents.broadcast(&record, self.parts.poll.registry(), |_, lane| lane == Lane::Voice);
+                self.parts.agents.queue_voice(&record, self.parts.poll.registry());
             }
             Event::Text { tag, id, direct, body } => self.handle_text(tag, id, direct, body),
             Event::Delivery { id, tag, name, outcome } => {

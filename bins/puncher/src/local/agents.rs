@@ -25,6 +25,8 @@ use crate::{
 
 /// Programs that may be connected at once.
 const MAX_CLIENTS: usize = 32;
+/// What is read at once.
+const CHUNK: usize = 16 * 1024;
 
 /// The listening socket and its clients.
 pub(crate) struct Agents {
@@ -32,6 +34,10 @@ pub(crate) struct Agents {
     path: PathBuf,
     clients: BTreeMap<Token, Client>,
     next_token: usize,
+    /// Those for whom voice is queued.
+    queued: Vec<Token>,
+    /// Where all of them are read.
+    buffer: Vec<u8>,
 }
 
 impl Agents {
@@ -52,7 +58,8 @@ impl Agents {
         let mut listener = UnixListener::bind(&path).with_context(serving).exit(Exit::CannotCreate)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).with_context(serving)?;
         registry.register(&mut listener, Self::LISTENER, Interest::READABLE).with_context(serving)?;
-        Ok(Self { listener, path, clients: BTreeMap::new(), next_token: Self::FIRST_CLIENT })
+        let (clients, next_token) = (BTreeMap::new(), Self::FIRST_CLIENT);
+        Ok(Self { listener, path, clients, next_token, queued: Vec::new(), buffer: vec![0; CHUNK] })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -121,7 +128,7 @@ impl Agents {
         let Some(client) = self.clients.get_mut(&token) else { return Ok(()) };
         client.flush()?;
         client.watch(token, registry)?;
-        client.read()
+        client.read(&mut self.buffer)
     }
 
     /// The next record of a client.
@@ -169,6 +176,32 @@ impl Agents {
             .map(|(token, _)| *token)
             .collect();
         tokens.into_iter().filter(|token| self.send(*token, record, registry)).count()
+    }
+
+    /// Queues a record for every program on the voice lane, to be sent with the next [`Self::flush`]: what came in one turn
+    /// of the loop is one write, and wakes each program once.
+    pub(crate) fn queue_voice(&mut self, record: &FromPuncher, registry: &Registry) {
+        let mut gone = Vec::new();
+        for (token, client) in self.clients.iter_mut().filter(|(_, client)| client.lane() == Some(Lane::Voice)) {
+            match client.queue(record) {
+                Ok(()) if self.queued.contains(token) => {}
+                Ok(()) => self.queued.push(*token),
+                Err(reason) => gone.push((*token, reason)),
+            }
+        }
+        for (token, reason) in gone {
+            self.dismiss(token, &reason, registry);
+        }
+    }
+
+    /// Sends what is queued.
+    pub(crate) fn flush(&mut self, registry: &Registry) {
+        for token in std::mem::take(&mut self.queued) {
+            let Some(client) = self.clients.get_mut(&token) else { continue };
+            if let Err(reason) = client.flush().and_then(|()| client.watch(token, registry)) {
+                self.dismiss(token, &reason, registry);
+            }
+        }
     }
 }
 

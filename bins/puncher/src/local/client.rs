@@ -2,7 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Read, Write},
+    io::{self, IoSlice, Read, Write},
+    iter::once,
 };
 
 use mio::{Registry, Token, net::UnixStream};
@@ -19,6 +20,8 @@ use crate::net::socket::interest;
 const MAX_VOICE_WAITING: usize = 200;
 /// A program that lets this many bytes of anything else wait has stopped reading, and is cut off.
 const MAX_BYTES_WAITING: usize = 16 * 1024 * 1024;
+/// So many records are written at once: as many as come between two turns of the loop.
+const MOST_AT_ONCE: usize = 16;
 
 /// Why a program's connection ends.
 #[derive(Debug, thiserror::Error)]
@@ -85,11 +88,10 @@ impl Client {
         self.lane = Some(lane);
     }
 
-    /// Reads what is there; the records are then taken with [`Self::next_record`].
-    pub(crate) fn read(&mut self) -> Result<(), Gone> {
-        let mut buffer = [0; 16 * 1024];
+    /// Reads what is there, by a buffer whose content means nothing; the records are then taken with [`Self::next_record`].
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<(), Gone> {
         loop {
-            match self.stream.read(&mut buffer) {
+            match self.stream.read(buffer) {
                 Ok(0) => return Err(Gone::Closed),
                 Ok(len) => self.reader.push(&buffer[..len]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -110,6 +112,12 @@ impl Client {
 
     /// Queues a record and writes what the program's side has room for.
     pub(crate) fn send(&mut self, record: &FromPuncher) -> Result<(), Gone> {
+        self.queue(record)?;
+        self.flush()
+    }
+
+    /// Queues a record, to be written with the next [`Self::flush`].
+    pub(crate) fn queue(&mut self, record: &FromPuncher) -> Result<(), Gone> {
         if self.is_closed {
             return Ok(());
         }
@@ -121,15 +129,14 @@ impl Client {
         self.bytes_waiting += bytes.len();
         self.voice_waiting += usize::from(is_voice);
         self.waiting.push_back(Record { bytes, is_voice });
-        self.flush()?;
         if self.bytes_waiting > MAX_BYTES_WAITING { Err(Gone::Stuck) } else { Ok(()) }
     }
 
     /// Writes what waits, as far as there is room.
     pub(crate) fn flush(&mut self) -> Result<(), Gone> {
-        while let Some(record) = self.waiting.front() {
-            match self.stream.write(&record.bytes[self.written..]) {
-                Ok(len) => self.written += len,
+        while !self.waiting.is_empty() {
+            match self.write() {
+                Ok(len) => self.forget_written(len),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind()) => {
@@ -138,12 +145,26 @@ impl Client {
                 }
                 Err(error) => return Err(error.into()),
             }
-            if self.written == record.bytes.len() {
-                self.written = 0;
-                self.forget(0);
-            }
         }
         Ok(())
+    }
+
+    fn write(&mut self) -> io::Result<usize> {
+        let mut waiting = self.waiting.iter().map(|record| record.bytes.as_slice());
+        let first = waiting.next().map_or(&[][..], |bytes| &bytes[self.written..]);
+        if self.waiting.len() == 1 {
+            return self.stream.write(first);
+        }
+        let all: Vec<_> = once(first).chain(waiting).take(MOST_AT_ONCE).map(IoSlice::new).collect();
+        self.stream.write_vectored(&all)
+    }
+
+    fn forget_written(&mut self, len: usize) {
+        self.written += len;
+        while let Some(record) = self.waiting.front().filter(|record| record.bytes.len() <= self.written) {
+            self.written -= record.bytes.len();
+            self.forget(0);
+        }
     }
 
     /// Lets the loop wait for what this connection needs; after anything was queued or written.
@@ -233,6 +254,21 @@ mod tests {
         assert_eq!(records[records.len() - 2], voice(4999));
     }
 
+    #[test]
+    fn what_is_queued_is_written_at_once() {
+        let (mut client, mut theirs) = pair();
+        for number in 0..5 {
+            client.queue(&voice(number)).expect("queue");
+        }
+        theirs.set_nonblocking(true).expect("non-blocking");
+        assert!(theirs.read(&mut [0]).is_err(), "nothing before");
+
+        client.flush().expect("flush");
+
+        let records = drain(&mut client, &mut theirs);
+        assert_eq!(records, (0..5).map(voice).collect::<Vec<_>>());
+    }
+
     fn is_told_of_room(poll: &mut mio::Poll) -> bool {
         let mut events = mio::Events::with_capacity(4);
         poll.poll(&mut events, Some(std::time::Duration::ZERO)).expect("poll");
@@ -270,7 +306,7 @@ mod tests {
         client.send(&FromPuncher::Closing).expect("no failure yet");
 
         assert!(!client.is_listening());
-        assert!(matches!(client.read(), Err(Gone::Closed | Gone::Io(_))));
+        assert!(matches!(client.read(&mut [0; 64]), Err(Gone::Closed | Gone::Io(_))));
         assert_eq!(client.next_record().expect("a record"), Some(ToPuncher::Leave));
     }
 
