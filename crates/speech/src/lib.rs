@@ -20,7 +20,9 @@
 
 mod activity;
 mod apm;
+mod bands;
 mod gain;
+mod high_pass;
 mod onset;
 mod processor;
 mod rnn;

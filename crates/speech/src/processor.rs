@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::activity::Activity;
-use crate::apm::Apm;
+use crate::apm::{Apm, BOTH_DELAY, ECHO_DELAY, NOISE_DELAY};
 use crate::gain::Gain;
 use crate::rnn::Rnn;
 use crate::settings::{Gate, Noise, Settings};
@@ -10,11 +10,8 @@ use crate::tail::Tail;
 use crate::talkspurt::Talkspurt;
 use crate::{BLOCK, Block, RATE, power};
 
-/// By how much each stage's output lags behind its input, in samples, as measured.
-const ECHO_DELAY: usize = 238;
-const APM_DELAY: usize = 334;
-const BOTH_DELAY: usize = 526;
-const RNN_DELAY: usize = 480;
+/// By how much the network's output lags behind its input, in samples.
+const RNN_DELAY: usize = BLOCK;
 /// Below this power the loudspeaker is silent: -60 dBFS.
 const SILENCE: f32 = 1e-6;
 /// For so many blocks after the loudspeaker fell silent the microphone may hear its echo: 300 ms.
@@ -89,7 +86,7 @@ impl Processor {
     pub fn delay(&self) -> Duration {
         let stages = [
             (self.echo.is_on(), if self.has_noise { BOTH_DELAY } else { ECHO_DELAY }),
-            (self.apm.is_on(), APM_DELAY),
+            (self.apm.is_on(), NOISE_DELAY),
             (self.rnn.is_on(), RNN_DELAY),
         ];
         let samples: usize = stages.iter().filter(|(is_on, _)| *is_on).map(|(_, delay)| delay).sum();

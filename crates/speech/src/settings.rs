@@ -17,7 +17,7 @@ pub enum Noise {
     Off,
     /// A recurrent network (`nnnoiseless`, after RNNoise).
     Rnn,
-    /// The spectral suppressor that goes with the echo canceller (`sonora`, after WebRTC's).
+    /// The spectral suppressor that goes with the echo canceller (`sonora-ns`, after WebRTC's).
     Apm,
 }
 

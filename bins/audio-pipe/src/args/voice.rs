@@ -11,7 +11,7 @@ pub(crate) struct VoiceArgs {
     /// What suits a headset or a loudspeaker; the options below change it
     #[arg(long, value_enum, value_name = "MODE")]
     mode: Option<Mode>,
-    /// Take what the loudspeaker plays out of what the microphone hears, for 5 ms of delay: on or off
+    /// Take what the loudspeaker plays out of what the microphone hears, for 3 ms of delay: on or off
     #[arg(long, value_name = "SWITCH", value_parser = word("echo"))]
     echo: Option<String>,
     /// Take noise away: rnn (for 10 ms of delay), apm (for 7 ms) or off

@@ -92,7 +92,7 @@ pub(super) fn echo(microphone: &Listed, loudspeaker: &Listed) -> Check {
     }
     Check::warn(
         NAME,
-        "the microphone may hear the loudspeaker, and the others themselves; wear headphones, or take it out with --echo on (5 ms more)",
+        "the microphone may hear the loudspeaker, and the others themselves; wear headphones, or take it out with --echo on (3 ms more)",
     )
 }
 

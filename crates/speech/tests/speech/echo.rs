@@ -6,7 +6,7 @@ use crate::scene::{SCENES, Scene, run};
 use crate::voice::{RATE, db, hum, mix, power, speak};
 
 /// By how much the canceller delays.
-const DELAY: usize = 238;
+const DELAY: usize = 141;
 const SECONDS: f32 = 18.0;
 /// What the issue asks for, in dB.
 const LEAST_ERLE: f32 = 28.0;
