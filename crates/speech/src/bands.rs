@@ -95,7 +95,7 @@ impl Joiner {
         }
         let mut block = [0.0; BLOCK];
         for (n, three) in block.as_chunks_mut::<BANDS>().0.iter_mut().enumerate() {
-            *three = thirds.map(|third| third[n]);
+            *three = std::array::from_fn(|third| thirds[third][n]);
         }
         block
     }
