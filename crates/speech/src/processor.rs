@@ -112,6 +112,15 @@ impl Processor {
         canceller.render(&clean, ahead);
     }
 
+    /// Learns the echo anew: what is played and what is heard do not belong together any more as they did. That takes a second;
+    /// to find out by itself takes ten.
+    pub fn forget_echo(&mut self) {
+        let has_noise = self.has_noise;
+        if let Some(canceller) = self.echo.inner() {
+            *canceller = Apm::canceller(has_noise);
+        }
+    }
+
     /// Changes one block in place. While nothing is on, it stays as it is, but for samples that are no numbers: those are
     /// silence.
     pub fn process(&mut self, block: &mut [f32; BLOCK]) -> Verdict {
