@@ -25,7 +25,7 @@ use crate::{
         child::{Program, Signals},
         pipe,
     },
-    member::{self, KnownServer, SecretSource, pins::Pins, remembered::Remembered, tickets::Tickets},
+    member::{self, KnownServer, SecretSource, pins::Pins, remembered::Remembered, tickets::Tickets, writer::Writer},
     net::{
         router::Router,
         socket::{self, Udp},
@@ -91,7 +91,8 @@ pub(crate) fn trust(name: &str) -> anyhow::Result<()> {
 }
 
 fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> anyhow::Result<Ending> {
-    let identity = member::identity()?;
+    let writer = Writer::start()?;
+    let identity = member::identity(&writer)?;
     let key = identity.key();
     let name = member::name(member.name.as_deref(), settings, common, &key)?;
     let members = Via {
@@ -172,6 +173,7 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
         known_peers: Pins::load()?,
         known_server,
         tickets,
+        writer,
         remembered: way.remembered,
         channel: way.channel.to_owned(),
         name,

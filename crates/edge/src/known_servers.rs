@@ -27,6 +27,11 @@ impl KnownServers {
         Self { path: path.to_owned() }
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The key that a server showed before.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Read, Write},
+    io::{self, Read, Write},
     os::{
         fd::RawFd,
         unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
@@ -58,17 +58,30 @@ pub fn first_line(secret: &str) -> &str {
 /// # Errors
 /// Code 73 if it can't be made, 74 if it can't be written.
 pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write(path, bytes, File::sync_all).map(drop)
+}
+
+/// The same without waiting for the disk: the file is there at once, and if the machine stops before the one that is
+/// returned has been synced, it may be empty.
+///
+/// # Errors
+/// As for [`write_private`].
+pub fn place_private(path: &Path, bytes: &[u8]) -> anyhow::Result<File> {
+    write(path, bytes, |_| Ok(()))
+}
+
+fn write(path: &Path, bytes: &[u8], settle: impl Fn(&File) -> io::Result<()>) -> anyhow::Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".new{}", std::process::id()));
     let new = Path::new(&name);
     let created = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(new);
     let mut file = created.with_context(|| format!("make {}", new.display())).exit(Exit::CannotCreate)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(new, path));
+    let written = file.write_all(bytes).and_then(|()| settle(&file)).and_then(|()| fs::rename(new, path));
     if written.is_err() {
         // The error that matters is the first one.
         let _ = fs::remove_file(new);
     }
-    written.with_context(|| format!("write {}", path.display())).exit(Exit::Io)
+    written.map(|()| file).with_context(|| format!("write {}", path.display())).exit(Exit::Io)
 }
 
 fn read_from(file: &mut impl Read) -> anyhow::Result<Zeroizing<String>> {
@@ -99,6 +112,11 @@ mod tests {
         assert_eq!(first_line(&read(&path).unwrap()), "swordfish");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1, "nothing is left beside it");
+
+        place_private(&path, b"hunter2\n").unwrap().sync_all().unwrap();
+
+        assert_eq!(first_line(&read(&path).unwrap()), "hunter2");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]

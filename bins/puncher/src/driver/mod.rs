@@ -26,7 +26,7 @@ use crate::{
         child::{Program, Signals},
         held::Held,
     },
-    member::{KnownServer, pins::Pins, remembered::Remembered, tickets::Tickets},
+    member::{KnownServer, pins::Pins, remembered::Remembered, tickets::Tickets, writer::Writer},
     net::{
         router::Router,
         socket::{self, Udp},
@@ -60,6 +60,7 @@ pub(crate) struct Parts {
     pub(crate) known_peers: Pins,
     /// Where there is a rendezvous.
     pub(crate) tickets: Option<Tickets>,
+    pub(crate) writer: Writer,
     pub(crate) channel: String,
     pub(crate) name: String,
     pub(crate) advertised: Vec<Candidate>,
@@ -154,7 +155,7 @@ impl Driver {
             let now = Instant::now();
             let tunnel_due = self.tunnel.as_ref().and_then(Tunnel::due);
             let mesh_due = self.parts.mesh.poll_timeout();
-            let others = [mesh_due, tunnel_due, self.router_due(), self.tickets_due()];
+            let others = [mesh_due, tunnel_due, self.router_due()];
             let due = others.into_iter().flatten().fold(self.interfaces_at, Instant::min);
             match self.parts.poll.poll(&mut happened, Some(due.saturating_duration_since(now))) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -205,20 +206,14 @@ impl Driver {
         if self.tunnel.as_ref().and_then(Tunnel::due).is_some_and(|due| due <= now) {
             self.handle_tunnel();
         }
-        if self.tickets_due().is_some_and(|due| due <= now) {
-            self.write_tickets();
-        }
+        self.tell_unwritten();
         self.look_for_changes(now);
         self.handle_router_time(now);
     }
 
-    fn tickets_due(&self) -> Option<Instant> {
-        self.parts.tickets.as_ref().and_then(Tickets::due)
-    }
-
-    fn write_tickets(&mut self) {
-        if let Some(Err(error)) = self.parts.tickets.as_mut().map(Tickets::write) {
-            tracing::warn!("the next start takes a round trip more: {error:#}");
+    fn tell_unwritten(&mut self) {
+        while let Some(error) = self.parts.writer.failure() {
+            self.emit(&Line::Error { text: format!("{error:#}") });
         }
     }
 
@@ -308,7 +303,7 @@ impl Driver {
         let now = Instant::now();
         self.parts.mesh.leave(now);
         if let Some(remembered) = &self.parts.remembered {
-            remembered.save();
+            remembered.save(&self.parts.writer);
         }
         let mut last_words = Vec::new();
         while let Some(transmit) = self.parts.mesh.poll_transmit(now) {
@@ -335,7 +330,8 @@ impl Driver {
         if let Some(program) = self.parts.program.take() {
             program.end(&self.parts.signals);
         }
-        self.write_tickets();
+        self.parts.writer.finish();
+        self.tell_unwritten();
     }
 
     pub(crate) fn emit(&mut self, line: &Line<'_>) {

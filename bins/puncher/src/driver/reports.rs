@@ -28,7 +28,7 @@ impl Driver {
             Event::Path { tag, path, addr, via, kind, rtt, since_known, why } => {
                 let Some(peer) = self.parts.mesh.peer(tag) else { return };
                 if let (Some(addr), Some(_), Some(remembered)) = (addr, rtt, &mut self.parts.remembered) {
-                    remembered.note(addr);
+                    remembered.note(addr, &self.parts.writer);
                 }
                 self.emit(&Line::Path {
                     peer: &peer.name,
@@ -95,8 +95,8 @@ impl Driver {
     fn handle_link(&mut self, tag: PeerTag, secure: bool, since_known_ms: Option<u64>, why: &str) {
         let Some(peer) = self.parts.mesh.peer(tag) else { return };
         let pin_name = self.pin_name(&peer.name);
-        if secure && let Err(error) = self.parts.known_peers.meet(&pin_name, peer.key) {
-            self.emit(&Line::Error { text: format!("{error:#}") });
+        if secure {
+            self.parts.known_peers.meet(&pin_name, peer.key, &self.parts.writer);
         }
         self.emit(&Line::Link { peer: &peer.name, key: key_text(&peer.key), secure, since_known_ms, why });
         self.tell_all(&FromPuncher::Peer(peer));
@@ -121,7 +121,7 @@ impl Driver {
             ServerEvent::Connecting => {}
             ServerEvent::Tunnel(wanted) => self.want_tunnel(wanted),
             ServerEvent::Key(key) => {
-                if let Err(error) = self.parts.known_server.remember(&key) {
+                if let Err(error) = self.parts.known_server.remember(&key, &self.parts.writer) {
                     self.emit(&Line::Error { text: format!("{error:#}") });
                 }
             }
@@ -130,8 +130,8 @@ impl Driver {
                 Err(error) => self.end(Err(error)),
             },
             ServerEvent::Ticket(ticket) => {
-                if let Some(tickets) = &mut self.parts.tickets {
-                    tickets.keep(ticket, Instant::now());
+                if let Some(tickets) = &self.parts.tickets {
+                    tickets.keep(ticket, &self.parts.writer);
                 }
             }
             ServerEvent::Joined { observed, name, peers } => self.joined(observed, name, peers),

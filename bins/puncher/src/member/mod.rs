@@ -3,6 +3,7 @@
 pub(crate) mod pins;
 pub(crate) mod remembered;
 pub(crate) mod tickets;
+pub(crate) mod writer;
 
 use std::{fmt, io::IsTerminal, net::SocketAddr, path::Path};
 
@@ -12,21 +13,26 @@ use identity::{ChannelSecret, Identity, InviteSecret};
 use mesh::Secret;
 use wire::IdentityKey;
 
+use self::writer::Writer;
 use crate::args::Member;
 
 const KEY_FILE: &str = "identity.key";
 
 /// Reads the person's key, making it at the first start.
-pub(crate) fn identity() -> anyhow::Result<Identity> {
+pub(crate) fn identity(writer: &Writer) -> anyhow::Result<Identity> {
     let path = edge::dirs::state_dir()?.join(KEY_FILE);
     let doing = || format!("read the identity key {}", path.display());
     if path.exists() {
         let text = edge::secret_file::read(&path).with_context(doing)?;
-        return Identity::from_text(&text).map_err(|error| anyhow!(error)).with_context(doing).exit(Exit::Config);
+        // It is empty if the machine stopped within a second of its making.
+        if !text.is_empty() {
+            return Identity::from_text(&text).map_err(|error| anyhow!(error)).with_context(doing).exit(Exit::Config);
+        }
     }
     let identity = Identity::generate();
-    edge::secret_file::write_private(&path, identity.to_text().as_bytes())
-        .with_context(|| format!("keep the new identity key in {}", path.display()))?;
+    let keeping = format!("keep the new identity key in {}", path.display());
+    let file = edge::secret_file::place_private(&path, identity.to_text().as_bytes()).context(keeping.clone())?;
+    writer.write(&path, move || file.sync_all().context(keeping));
     Ok(identity)
 }
 
@@ -161,12 +167,14 @@ impl KnownServer {
 
     /// Keeps the key that the server showed for the first time. Where a member says which server the channel belongs to, that
     /// is taken as the name of the channel's people and no further: it is not a key that the server has shown.
-    pub(crate) fn remember(&mut self, key: &IdentityKey) -> anyhow::Result<()> {
+    pub(crate) fn remember(&mut self, key: &IdentityKey, writer: &Writer) -> anyhow::Result<()> {
         let Some(server) = &self.server else {
             self.realm = self.known.name_of(key)?.unwrap_or_else(|| key.to_string());
             return Ok(());
         };
-        self.known.remember(server, key)
+        let (known, server, key) = (self.known.clone(), server.clone(), *key);
+        writer.write(self.known.path(), move || known.remember(&server, &key));
+        Ok(())
     }
 
     /// What to say of a server that showed another key than the one known.

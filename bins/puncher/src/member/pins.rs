@@ -1,13 +1,18 @@
 //! The keys of the people met, pinned at first sight as in SSH.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, anyhow};
 use edge::{Exit, WithExit};
 use identity::{Known, KnownPeers};
 use wire::IdentityKey;
 
-/// A file of names and their keys, read at the start and written at each change.
+use super::writer::Writer;
+
+/// A file of names and their keys, read at the start and written after each change.
 pub(crate) struct Pins {
     path: PathBuf,
     known: KnownPeers,
@@ -32,12 +37,12 @@ impl Pins {
     }
 
     /// Keeps the key of a name that was never met.
-    pub(crate) fn meet(&mut self, name: &str, key: IdentityKey) -> anyhow::Result<()> {
-        if !matches!(self.known.check(name, &key), Known::New) {
-            return Ok(());
+    pub(crate) fn meet(&mut self, name: &str, key: IdentityKey, writer: &Writer) {
+        if matches!(self.known.check(name, &key), Known::New) {
+            self.known.meet(name, key, edge::unix_millis() / 1000);
+            let (path, text) = (self.path.clone(), self.known.to_text());
+            writer.write(&self.path, move || save(&path, &text));
         }
-        self.known.meet(name, key, edge::unix_millis() / 1000);
-        self.save()
     }
 
     /// Forgets every name that begins so; returns how many there were.
@@ -47,12 +52,11 @@ impl Pins {
         for name in &names {
             self.known.forget(name);
         }
-        self.save()?;
+        save(&self.path, &self.known.to_text())?;
         Ok(names.len())
     }
+}
 
-    fn save(&self) -> anyhow::Result<()> {
-        edge::secret_file::write_private(&self.path, self.known.to_text().as_bytes())
-            .with_context(|| format!("keep a key in {}", self.path.display()))
-    }
+fn save(path: &Path, text: &str) -> anyhow::Result<()> {
+    edge::secret_file::write_private(path, text.as_bytes()).with_context(|| format!("keep a key in {}", path.display()))
 }

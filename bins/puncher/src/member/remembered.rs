@@ -6,13 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anyhow::Context;
+
+use super::writer::Writer;
+
 /// Addresses that are kept of one channel.
 const MAX_ADDRS: usize = 16;
 /// An address that nobody was reached at for so many seconds is forgotten: 30 days.
 const FORGET_AFTER: u64 = 30 * 24 * 3600;
 const HEADER: &str = "# Where members of this channel were reached: address, last time (seconds since 1970)\n";
 
-/// A file of addresses, the latest first; written at each new one, and at the end.
+/// A file of addresses, the latest first; written after each new one, and at the end.
 pub(crate) struct Remembered {
     path: PathBuf,
     addrs: Vec<(SocketAddr, u64)>,
@@ -45,9 +49,9 @@ impl Remembered {
     }
 
     /// Somebody was reached there.
-    pub(crate) fn note(&mut self, addr: SocketAddr) {
+    pub(crate) fn note(&mut self, addr: SocketAddr, writer: &Writer) {
         if self.put_in_front(addr, now()) {
-            self.save();
+            self.save(writer);
         }
     }
 
@@ -61,15 +65,16 @@ impl Remembered {
         is_new
     }
 
-    /// Writes the file; what can't be written is said, and is not there the next time.
-    pub(crate) fn save(&self) {
+    /// Writes the file.
+    pub(crate) fn save(&self, writer: &Writer) {
         let mut text = HEADER.to_owned();
         for (addr, at) in &self.addrs {
             let _ = writeln!(text, "{addr} {at}");
         }
-        if let Err(error) = edge::secret_file::write_private(&self.path, text.as_bytes()) {
-            tracing::warn!(error = format!("{error:#}"), "the members' addresses could not be kept");
-        }
+        let path = self.path.clone();
+        writer.write(&self.path, move || {
+            edge::secret_file::write_private(&path, text.as_bytes()).context("keep where members were reached")
+        });
     }
 }
 
@@ -98,7 +103,9 @@ mod tests {
         for (port, at) in [(1, 100), (2, 200), (1, 300)] {
             kept.put_in_front(addr(port), at);
         }
-        kept.save();
+        let writer = Writer::start().expect("a thread");
+        kept.save(&writer);
+        drop(writer);
 
         assert_eq!(Remembered::at(&path, 301).addrs(), [addr(1), addr(2)]);
         assert_eq!(Remembered::at(&path, 250 + FORGET_AFTER).addrs(), [addr(1)]);

@@ -1,8 +1,8 @@
 //! What each rendezvous gave for the next start: objects of JSON, a line each, in the state directory.
 
 use std::{
-    path::PathBuf,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
@@ -10,18 +10,16 @@ use edge::{ServerAddr, dirs, secret_file};
 use serde::{Deserialize, Serialize};
 use wire::signal::{TICKET_LIFETIME, Ticket};
 
+use super::writer::Writer;
+
 const FILE: &str = "tickets";
 /// Of so many servers; those that were met last.
 const MAX_SERVERS: usize = 64;
-/// A ticket comes just when a call begins, and writing a file may take the time of a round trip.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The tickets of one rendezvous.
 pub(crate) struct Tickets {
     path: PathBuf,
     server: String,
-    /// Not in the file yet, and when it is to be.
-    unwritten: Option<(Ticket, Instant)>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -39,51 +37,49 @@ impl Tickets {
     }
 
     fn at(path: PathBuf, server: &ServerAddr) -> Self {
-        Self { path, server: server.to_string(), unwritten: None }
+        Self { path, server: server.to_string() }
     }
 
     /// The one to come back with. Without one everything works as well, a round trip later.
     pub(crate) fn latest(&self) -> Option<Ticket> {
         let now = unix_now();
-        self.read().into_iter().rfind(|kept| kept.server == self.server && kept.until > now).map(|kept| kept.ticket)
+        read(&self.path)
+            .into_iter()
+            .rfind(|kept| kept.server == self.server && kept.until > now)
+            .map(|kept| kept.ticket)
     }
 
     /// Takes a ticket in the place of any other.
-    pub(crate) fn keep(&mut self, ticket: Ticket, now: Instant) {
-        self.unwritten = Some((ticket, now + PATIENCE));
+    pub(crate) fn keep(&self, ticket: Ticket, writer: &Writer) {
+        let kept = Kept { server: self.server.clone(), until: unix_now() + TICKET_LIFETIME.as_secs(), ticket };
+        let path = self.path.clone();
+        writer.write(&self.path, move || write(&path, kept).context("keep what makes the next start quicker"));
     }
+}
 
-    /// When to write.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.unwritten.as_ref().map(|(_, due)| *due)
+fn write(path: &Path, ticket: Kept) -> anyhow::Result<()> {
+    let now = unix_now();
+    let mut all = read(path);
+    all.retain(|kept| kept.server != ticket.server && kept.until > now);
+    all.drain(..all.len().saturating_sub(MAX_SERVERS - 1));
+    all.push(ticket);
+    let mut text = String::new();
+    for kept in &all {
+        text.push_str(&serde_json::to_string(kept).context("write a ticket as JSON")?);
+        text.push('\n');
     }
+    secret_file::write_private(path, text.as_bytes())
+}
 
-    /// Writes down what was taken since the last time.
-    pub(crate) fn write(&mut self) -> anyhow::Result<()> {
-        let Some((ticket, _)) = self.unwritten.take() else { return Ok(()) };
-        let now = unix_now();
-        let mut all = self.read();
-        all.retain(|kept| kept.server != self.server && kept.until > now);
-        all.drain(..all.len().saturating_sub(MAX_SERVERS - 1));
-        all.push(Kept { server: self.server.clone(), until: now + TICKET_LIFETIME.as_secs(), ticket });
-        let mut text = String::new();
-        for kept in &all {
-            text.push_str(&serde_json::to_string(kept).context("write a ticket as JSON")?);
-            text.push('\n');
-        }
-        secret_file::write_private(&self.path, text.as_bytes()).context("keep what makes the next start quicker")
+fn read(path: &Path) -> Vec<Kept> {
+    if !path.exists() {
+        return Vec::new();
     }
-
-    fn read(&self) -> Vec<Kept> {
-        if !self.path.exists() {
-            return Vec::new();
-        }
-        match secret_file::read(&self.path) {
-            Ok(text) => text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
-            Err(error) => {
-                tracing::warn!("this start takes a round trip more: {error:#}");
-                Vec::new()
-            }
+    match secret_file::read(path) {
+        Ok(text) => text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
+        Err(error) => {
+            tracing::warn!("this start takes a round trip more: {error:#}");
+            Vec::new()
         }
     }
 }
@@ -106,19 +102,20 @@ mod tests {
         Tickets::at(dir.path().join(FILE), &edge::parse_server(server).unwrap())
     }
 
-    fn write(dir: &tempfile::TempDir, server: &str, number: u8) {
-        let mut tickets = of(dir, server);
-        tickets.keep(ticket(number), Instant::now());
-        tickets.write().unwrap();
+    fn keep(dir: &tempfile::TempDir, server: &str, number: u8) {
+        let mut writer = Writer::start().unwrap();
+        of(dir, server).keep(ticket(number), &writer);
+        writer.finish();
+        assert!(writer.failure().is_none());
     }
 
     #[test]
     fn the_last_ticket_of_each_server_is_there_at_the_next_start_and_for_nobody_else_to_read() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(of(&dir, "one.example").latest(), None);
-        write(&dir, "one.example", 1);
-        write(&dir, "two.example", 2);
-        write(&dir, "one.example", 3);
+        keep(&dir, "one.example", 1);
+        keep(&dir, "two.example", 2);
+        keep(&dir, "one.example", 3);
         assert_eq!(of(&dir, "one.example").latest(), Some(ticket(3)));
         assert_eq!(of(&dir, "two.example").latest(), Some(ticket(2)));
         assert_eq!(of(&dir, "one.example:4000").latest(), None);
@@ -130,9 +127,9 @@ mod tests {
     fn the_file_does_not_grow_and_can_always_be_read() {
         let dir = tempfile::tempdir().unwrap();
         for number in 0..=MAX_SERVERS {
-            write(&dir, &format!("a-server-with-a-long-name-{number}.somewhere.example:65535"), number as u8);
+            keep(&dir, &format!("a-server-with-a-long-name-{number}.somewhere.example:65535"), number as u8);
         }
-        let servers: Vec<_> = of(&dir, "x").read().into_iter().map(|kept| kept.server).collect();
+        let servers: Vec<_> = read(&of(&dir, "x").path).into_iter().map(|kept| kept.server).collect();
         assert_eq!(servers.len(), MAX_SERVERS);
         assert!(servers[0].starts_with("a-server-with-a-long-name-1."), "{}", servers[0]);
     }
@@ -145,15 +142,8 @@ mod tests {
         let text = format!("{}\n{{\"server\":\n\0\n", serde_json::to_string(&old).unwrap());
         secret_file::write_private(&tickets.path, text.as_bytes()).unwrap();
         assert_eq!(tickets.latest(), None);
-        write(&dir, "one.example", 2);
+        keep(&dir, "one.example", 2);
         assert_eq!(tickets.latest(), Some(ticket(2)));
-        assert_eq!(tickets.read().len(), 1);
-    }
-
-    #[test]
-    fn what_was_not_taken_is_not_written() {
-        let dir = tempfile::tempdir().unwrap();
-        of(&dir, "one.example").write().unwrap();
-        assert!(!dir.path().join(FILE).exists());
+        assert_eq!(read(&tickets.path).len(), 1);
     }
 }
