@@ -1,6 +1,9 @@
 //! What router this member is behind: asked with the join, over the same socket, and told to the others in the card.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
 
 use nat::{Classifier, Event as Found, Mapping, NatFacts};
 use wire::{
@@ -35,6 +38,11 @@ pub(crate) struct Observation {
 impl Observation {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.classifier.as_ref()?.poll_timeout()
+    }
+
+    /// The shortest round trip to the rendezvous, or whoever else was asked.
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        self.classifier.as_ref()?.rtt()
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
@@ -102,6 +110,7 @@ impl Mesh {
         };
         self.observation.asked = Some(self.config.server);
         self.observation.found = None;
+        self.paths.expect_neighbours_at(&[]);
         self.observation.classifier = Some(Classifier::new(config, now));
         self.note_mapped(now);
     }
@@ -150,6 +159,7 @@ impl Mesh {
     fn tell_findings(&mut self, now: Instant) {
         if let Some(facts) = self.observation.found.clone().filter(|facts| Some(facts) != self.nat()) {
             self.observation.told = Some(facts.clone());
+            self.paths.expect_neighbours_at(&seen_at(&facts));
             self.events.push_back(Event::Nat(facts));
             self.update_card(now);
         }
@@ -167,6 +177,13 @@ impl Mesh {
         }
         offered
     }
+}
+
+/// Where this member is seen, if that can tell who is in its network. Not where the external port varies: what is sent to another
+/// address later takes a port there, and others foresee which.
+fn seen_at(facts: &NatFacts) -> Vec<IpAddr> {
+    let seen = facts.seen.iter().filter(|_| facts.mapping == Some(Mapping::Eim));
+    seen.map(|seen| seen.at.ip()).collect()
 }
 
 /// Where the external port varies, somebody may have told the router to forward the local one.

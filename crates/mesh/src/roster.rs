@@ -112,7 +112,8 @@ impl Mesh {
     /// What is sent to peers is not repeated before an answer can be there, if they are about as far away as the rendezvous.
     fn expect_round_trip(&mut self, link: LinkId) {
         let Some(stats) = self.signals.stats(link) else { return };
-        self.round_trip = stats.rtt.min(MOST_EXPECTED);
+        let observed = self.observation.rtt().unwrap_or(MOST_EXPECTED);
+        self.round_trip = stats.rtt.min(observed).min(MOST_EXPECTED);
         self.paths.expect_round_trip(self.round_trip);
         self.sessions.expect_round_trip(self.round_trip);
     }

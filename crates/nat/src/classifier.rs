@@ -151,9 +151,12 @@ impl Classifier {
             (_, Class::Error) => Outcome::Refused,
             _ => Outcome::Answered(message.mapped_address().ok_or(Ignored::NoAddress)?),
         };
+        let is_far = self.exchanges[index].purpose != Purpose::Hairpin;
         if let Some(took) = self.exchanges[index].settle(outcome, now) {
             self.longest = self.longest.max(Some(took));
-            self.rtt = Some(self.rtt.map_or(took, |rtt| rtt.min(took)));
+            if is_far {
+                self.rtt = Some(self.rtt.map_or(took, |rtt| rtt.min(took)));
+            }
         }
         if from == self.config.server && self.other.is_none() {
             self.other = message.other_address();
@@ -194,7 +197,7 @@ impl Classifier {
         self.go_on(now);
     }
 
-    /// The shortest round trip that was measured.
+    /// The shortest round trip to a server that was measured.
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt
     }

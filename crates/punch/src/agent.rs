@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,7 @@ use wire::{
 
 use crate::{
     Event, Ignored, Transmit, Way, choice::best_relayed, guess::Guesser, hygiene, path::State, peer::Peer,
-    schedule::FAR, shared::Shared, window::Window,
+    shared::Shared, surroundings::Surroundings, window::Window,
 };
 
 /// Windows of removed peers that are kept, so that their old checks stay refused if they come back with the same keys.
@@ -26,8 +27,7 @@ pub struct Agent {
     retired: VecDeque<((u32, u32), Window)>,
     pub(crate) shared: Shared,
     pub(crate) guesser: Guesser,
-    /// Whether peers are expected to be far away.
-    is_far: bool,
+    surroundings: Surroundings,
 }
 
 /// A path as it is now.
@@ -53,7 +53,7 @@ impl Agent {
             retired: VecDeque::new(),
             shared: Shared::new(seed),
             guesser: Guesser::default(),
-            is_far: false,
+            surroundings: Surroundings::default(),
         }
     }
 
@@ -64,8 +64,15 @@ impl Agent {
 
     /// Tells how long a round trip to a peer may take, as one to the rendezvous does: pings need not be denser than answers.
     pub fn expect_round_trip(&mut self, rtt: Duration) {
-        self.is_far = rtt >= FAR;
-        self.peers.values_mut().for_each(|peer| peer.is_far = self.is_far);
+        self.surroundings.round_trip = Some(rtt);
+        self.peers.values_mut().for_each(|peer| peer.surroundings = self.surroundings);
+    }
+
+    /// Tells where this member is seen from outside, if that is known: who is seen at other addresses is hardly in the same
+    /// network, so the peer's private addresses are tried later.
+    pub fn expect_neighbours_at(&mut self, seen: &[IpAddr]) {
+        self.surroundings.note_seen(seen);
+        self.peers.values_mut().for_each(|peer| peer.surroundings = self.surroundings);
     }
 
     /// Begins the search for a path to a peer. A peer of the same tag is replaced.
@@ -74,34 +81,34 @@ impl Agent {
         let window = self.take_retired((keys.my_tag(), keys.peer_tag())).unwrap_or_default();
         self.by_tag.entry(keys.peer_tag()).or_default().push(peer);
         let mut added = Peer::new(peer, keys, window, now);
-        added.is_far = self.is_far;
+        added.surroundings = self.surroundings;
         self.peers.insert(peer, added);
         self.add_candidates(peer, candidates, now);
     }
 
     /// Tries more addresses of a peer, those that are new at once and all if no path is known to work.
-    pub fn add_candidates(&mut self, peer: PeerTag, candidates: &[Candidate], now: Instant) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
+    pub fn add_candidates(&mut self, tag: PeerTag, candidates: &[Candidate], now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&tag) {
             peer.add_candidates(candidates, now, &mut self.shared);
         }
-        self.drive(now);
+        self.drive_one(tag, now);
     }
 
     /// Somebody relays to a peer: the rendezvous, or another member. The way is taken at once if there is no other, and
     /// given up for the first direct one.
-    pub fn add_relay(&mut self, peer: PeerTag, way: Way, now: Instant) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
+    pub fn add_relay(&mut self, tag: PeerTag, way: Way, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&tag) {
             peer.add_relay(way, now, &mut self.shared);
         }
-        self.drive(now);
+        self.drive_one(tag, now);
     }
 
     /// Nobody relays to a peer this way any more.
-    pub fn remove_relay(&mut self, peer: PeerTag, way: Way, now: Instant) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
+    pub fn remove_relay(&mut self, tag: PeerTag, way: Way, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&tag) {
             peer.remove_relay(way, now, &mut self.shared);
         }
-        self.drive(now);
+        self.drive_one(tag, now);
     }
 
     /// Forgets a peer.
@@ -123,11 +130,11 @@ impl Agent {
     }
 
     /// Tries all addresses of a peer now: the peer is known, by way of somebody else, to be trying too.
-    pub fn check_again(&mut self, peer: PeerTag, now: Instant) {
-        if let Some(peer) = self.peers.get_mut(&peer).filter(|peer| peer.search.is_some() && peer.doubt.is_none()) {
+    pub fn check_again(&mut self, tag: PeerTag, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&tag).filter(|peer| peer.search.is_some() && peer.doubt.is_none()) {
             peer.begin_search(now);
         }
-        self.drive(now);
+        self.drive_one(tag, now);
     }
 
     /// Takes a datagram whose first byte says that it is a check, and the way that it came.
@@ -145,7 +152,7 @@ impl Agent {
             return Err(Ignored::Replayed);
         }
         peer.handle_check(from, check, now, &mut self.shared)?;
-        self.drive(now);
+        self.drive_one(tag, now);
         Ok(tag)
     }
 
@@ -190,9 +197,9 @@ impl Agent {
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let ticks = self.peers.values().filter_map(Peer::next_tick);
-        let pings = self.peers.values().flat_map(|peer| peer.paths.iter().filter_map(|path| peer.ping_due(path)));
-        let next_ping = pings.min().map(|due| self.shared.pacer.turn(due));
-        ticks.chain(next_ping).chain(self.guess_timeout()).min()
+        let all = self.peers.values().flat_map(|peer| peer.paths.iter().map(move |path| (peer, path)));
+        let pings = all.filter_map(|(peer, path)| Some(self.turn(peer, peer.ping_due(path)?)));
+        ticks.chain(pings.min()).chain(self.guess_timeout()).min()
     }
 
     /// Whose packets come this direct way; only ways that passed an authenticated check carry any.
@@ -228,22 +235,45 @@ impl Agent {
         for peer in self.peers.values_mut() {
             peer.tick(now, &mut self.shared);
         }
+        self.send_pings(now);
+        self.drive_guess(now);
+    }
+
+    /// The same after something has happened to one peer: of the others nothing is due before it is time.
+    fn drive_one(&mut self, tag: PeerTag, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&tag) {
+            peer.tick(now, &mut self.shared);
+            if peer.paths.iter().any(|path| peer.ping_due(path).is_some_and(|due| due <= now)) {
+                self.send_pings(now);
+            }
+        }
+        self.drive_guess(now);
+    }
+
+    fn send_pings(&mut self, now: Instant) {
         while let Some((tag, way, turn)) = self.next_ping(now) {
             let sent = self.peers.get_mut(&tag).is_some_and(|peer| peer.send_due_ping(way, now, &mut self.shared));
             if sent {
                 self.shared.pacer.take(turn, now);
             }
         }
-        self.drive_guess(now);
     }
 
     /// The ping whose turn it is: first pings before repetitions, best candidates before others, all peers alike.
     fn next_ping(&self, now: Instant) -> Option<(PeerTag, Way, Instant)> {
+        if self.shared.pacer.first_turn(now) > now {
+            return None;
+        }
         let all = self.peers.values().flat_map(|peer| peer.paths.iter().map(move |path| (peer, path)));
         let due = all.filter_map(|(peer, path)| Some((peer.ping_due(path).filter(|due| *due <= now)?, peer, path)));
+        let due = due.filter(|(due, peer, _)| self.turn(peer, *due) <= now);
         let (due, peer, path) = due.min_by_key(|(due, _, path)| (path.precedence(), *due))?;
-        let turn = self.shared.pacer.turn(due);
-        (turn <= now).then_some((peer.tag, path.way, turn))
+        Some((peer.tag, path.way, self.turn(peer, due)))
+    }
+
+    fn turn(&self, peer: &Peer, due: Instant) -> Instant {
+        let pacer = &self.shared.pacer;
+        if peer.is_unasked() { pacer.first_turn(due) } else { pacer.turn(due) }
     }
 
     fn take_retired(&mut self, tags: (u32, u32)) -> Option<Window> {

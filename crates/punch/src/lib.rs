@@ -2,7 +2,8 @@
 //!
 //! Two members behind NATs reach each other if both send at about the same time: what each sends opens its own NAT for
 //! what the other sends. So, on learning of a peer, an [`Agent`] sends a ping to every address that the peer may be at,
-//! in the order of their promise, one every millisecond, and repeats them ever more rarely for 3 s. An address is *usable*
+//! in the order of their promise, one every millisecond (first pings to several peers do not wait for each other), and repeats
+//! them ever more rarely for 3 s. An address is *usable*
 //! as soon as we have sent there and an authentic packet came from there, half a round trip after both know; it is
 //! *confirmed* when a ping is answered, after a whole one. This departs from ICE (RFC 8445) on purpose: there are no pairs,
 //! because one socket sends to all; no roles and no nomination, because each side may use what it likes; no 50 ms between
@@ -83,6 +84,7 @@ mod relayed;
 mod schedule;
 mod search;
 mod shared;
+mod surroundings;
 mod way;
 mod window;
 

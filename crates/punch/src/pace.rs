@@ -55,7 +55,13 @@ impl Pacer {
         Self { short: Limiter::new(GAP, 0), steady: Limiter::new(STEADY_GAP, BURST) }
     }
 
-    /// When a ping that is due then may go.
+    /// When the first ping to a peer, due then, may go: where many meet at once, those to different peers do not wait for each
+    /// other.
+    pub(crate) fn first_turn(&self, due: Instant) -> Instant {
+        self.steady.ready_at().map_or(due, |ready| ready.max(due))
+    }
+
+    /// When any other ping that is due then may go.
     pub(crate) fn turn(&self, due: Instant) -> Instant {
         [self.short.ready_at(), self.steady.ready_at()].into_iter().flatten().fold(due, Instant::max)
     }
@@ -93,6 +99,17 @@ mod tests {
         assert_eq!(sent[400] - sent[300], 200);
         let in_a_second = sent.iter().filter(|at| **at < 1000).count();
         assert!(in_a_second <= 510, "{in_a_second} pings in the first second");
+    }
+
+    #[test]
+    fn first_pings_to_nine_peers_leave_at_once_and_the_rest_waits() {
+        let (start, mut pacer) = (netsim::epoch(), Pacer::new());
+        for _ in 0..=BURST {
+            assert_eq!(pacer.first_turn(start), start);
+            pacer.take(start, start);
+        }
+        assert_eq!(pacer.first_turn(start), start + STEADY_GAP);
+        assert_eq!(pacer.turn(start), start + GAP * (BURST + 1));
     }
 
     #[test]

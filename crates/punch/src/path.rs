@@ -169,6 +169,11 @@ impl Path {
         self.unanswered.get_or_insert(now);
     }
 
+    /// When the pings left that may still be answered.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = Instant> {
+        self.pings.iter().map(|(_, at)| *at)
+    }
+
     /// An authentic packet came from there.
     pub(crate) fn note_heard(&mut self, now: Instant) {
         self.heard = Some(now);

@@ -16,9 +16,10 @@ use crate::{
     owed::Owed,
     pace::Limiter,
     path::{Path, Rank, State},
-    schedule::{LEFT_AFTER, PINGS_BESIDE, VOLLEY, VOLLEY_ASIDE, VOLLEY_FAR},
+    schedule::{LEFT_AFTER, PINGS_BESIDE},
     search::Search,
     shared::Shared,
+    surroundings::Surroundings,
     window::Window,
 };
 
@@ -35,8 +36,7 @@ pub(crate) struct Peer {
     pub(crate) keys: PairKeys,
     pub(crate) window: Window,
     pub(crate) paths: Vec<Path>,
-    /// Whether an answer is expected to take long.
-    pub(crate) is_far: bool,
+    pub(crate) surroundings: Surroundings,
     /// What carries the traffic.
     pub(crate) selected: Option<Way>,
     /// What is kept open beside it.
@@ -66,7 +66,7 @@ impl Peer {
             keys,
             window,
             paths: Vec::new(),
-            is_far: false,
+            surroundings: Surroundings::default(),
             selected: None,
             backup: None,
             source: None,
@@ -192,14 +192,15 @@ impl Peer {
 
     fn handle_ping(&mut self, from: Way, txid: u32, now: Instant, shared: &mut Shared) {
         self.answer(from, txid, now, shared);
-        let (tag, searching) = (self.tag, self.search.is_some());
+        let (tag, searching, surroundings) = (self.tag, self.search.is_some(), self.surroundings);
         let Some(path) = self.path_mut(from) else { return };
         let opened = path.is_listed() && path.last_ping.is_some() || !path.is_direct();
         let allowed = path.way.addr().is_none_or(|addr| shared.ledger.allows(addr, tag, now));
         if path.state == State::Untried && opened && allowed && shared.claim(from, tag, false, now) {
             path.state = State::Usable;
         }
-        if path.is_direct() && searching || path.state != State::Confirmed {
+        let is_wanted = path.is_direct() && searching || path.state != State::Confirmed;
+        if is_wanted && !(path.is_listed() && surroundings.awaits_answer(path, now)) {
             path.trigger_answer(now);
         }
         let is_usable = path.state == State::Usable;
@@ -381,10 +382,12 @@ impl Peer {
 
     /// Pings every address by the plan that fits it.
     pub(crate) fn begin_volley(&mut self, now: Instant) {
-        let is_seen = self.paths.iter().any(|path| path.kind == CandidateKind::ServerReflexive);
-        let usual = self.usual_volley();
+        let usual = self.surroundings.volley();
+        let seen = self.paths.iter().filter(|path| path.kind == CandidateKind::ServerReflexive);
+        let mut seen = seen.filter_map(|path| path.way.addr()).map(|addr| addr.ip()).peekable();
+        let aside = if seen.peek().is_some() { self.surroundings.volley_aside(seen) } else { usual };
         for path in self.volley_paths() {
-            path.start(if is_seen && path.is_private() { VOLLEY_ASIDE } else { usual }, now);
+            path.start(if path.is_private() { aside } else { usual }, now);
         }
     }
 
@@ -397,8 +400,9 @@ impl Peer {
         self.paths.iter_mut().filter(|path| path.is_direct() || path.state == State::Untried)
     }
 
-    fn usual_volley(&self) -> &'static [Duration] {
-        if self.is_far { VOLLEY_FAR } else { VOLLEY }
+    /// Whether no address of the peer has been tried yet.
+    pub(crate) fn is_unasked(&self) -> bool {
+        self.paths.iter().all(|path| path.last_ping.is_none())
     }
 
     /// Whether the peer was heard on a socket.
@@ -423,7 +427,7 @@ impl Peer {
     /// Tries one way: in full while there is no path, briefly beside one.
     fn try_beside(&mut self, way: Way, now: Instant) {
         let searching = self.search.is_some() && way.is_direct();
-        let plan = self.usual_volley();
+        let plan = self.surroundings.volley();
         let Some(path) = self.path_mut(way) else { return };
         path.start(plan, now);
         if !searching {

@@ -29,8 +29,8 @@ pub(crate) const VOLLEY: &[Duration] = &[
 pub(crate) const VOLLEY_FAR: &[Duration] = &[
     ms(0),
     ms(40),
-    ms(95),
-    ms(160),
+    ms(110),
+    ms(170),
     ms(240),
     ms(340),
     ms(450),
@@ -47,6 +47,9 @@ pub(crate) const FAR: Duration = ms(80);
 /// The same to an address that is hardly it: in the network of a peer that is behind a NAT. Who is in the same network is
 /// reached by the first ping, for nothing has to be opened.
 pub(crate) const VOLLEY_ASIDE: &[Duration] = &[ms(0), ms(110), ms(300), ms(900), ms(2100)];
+/// The same to such an address of a peer that is seen elsewhere than we are: only a VPN, or a network with several ways out,
+/// makes it one.
+pub(crate) const VOLLEY_ELSEWHERE: &[Duration] = &[ms(220), ms(450), ms(900), ms(2100)];
 /// When a volley has failed: its last ping and a little time for the answer.
 pub(crate) const VOLLEY_TIME: Duration = ms(3200);
 
@@ -57,7 +60,13 @@ pub(crate) const RETRY_TIME: Duration = ms(1000);
 
 /// When pings go through a relay that has come up: to measure it, for it works without. By then most volleys are over, and
 /// where many meet at once, these are not in their way.
-pub(crate) const RELAY_PLAN: &[Duration] = &[ms(100), ms(200), ms(400), ms(1000)];
+pub(crate) const RELAY_PLAN: &[Duration] = &[ms(250), ms(350), ms(550), ms(1000)];
+
+/// Whether a ping of ours has crossed one of the peer's that came so long after it: then each met the other's router open, and
+/// the answer is on its way.
+pub(crate) fn has_crossed(after: Duration, round_trip: Duration) -> bool {
+    (round_trip.mul_f64(0.35)..round_trip.mul_f64(0.8)).contains(&after)
+}
 
 /// How many pings of a volley a candidate gets once another one is confirmed: a better path may be among them, but it is
 /// not worth more.
@@ -131,7 +140,7 @@ mod tests {
 
     #[test]
     fn plans_ascend_and_end_before_they_are_given_up() {
-        let volleys = [VOLLEY, VOLLEY_FAR, VOLLEY_ASIDE].map(|plan| (plan, VOLLEY_TIME));
+        let volleys = [VOLLEY, VOLLEY_FAR, VOLLEY_ASIDE, VOLLEY_ELSEWHERE].map(|plan| (plan, VOLLEY_TIME));
         for (plan, time) in volleys.into_iter().chain([(RETRY, RETRY_TIME)]) {
             assert!(plan.is_sorted());
             assert!(plan[plan.len() - 1] < time);

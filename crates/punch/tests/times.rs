@@ -34,6 +34,11 @@ fn run(setting: &Setting, seed: u64) -> [Duration; 2] {
     tell_with_useless(&mut world, left, right, setting.useless);
     world.run_for(later);
     tell_with_useless(&mut world, right, left, setting.useless);
+    both_confirmed(&mut world, seed, [left, right])
+}
+
+/// Times from here on until each of two has confirmed.
+fn both_confirmed(world: &mut World, seed: u64, [left, right]: [usize; 2]) -> [Duration; 2] {
     let known = world.lab.now();
     world.run_for(ms(4000));
     [(left, right), (right, left)].map(|(member, peer)| {
@@ -74,6 +79,49 @@ fn at_5_percent_loss_19_of_20_pairs_have_one_within_two_and_a_half_round_trips()
         let times = times(&Setting { useless, loss: 0.05, later: 20 });
         let p95 = percentile(&times, 95);
         assert!(p95 <= RTT * 5 / 2, "{useless} useless addresses: {p95:?}");
+    }
+}
+
+/// The same for two to whom the rendezvous is `expected` away, and who are `rtt` away from each other.
+fn times_if_expected([expected, rtt]: [Duration; 2], loss: f64, later: u64) -> Vec<Duration> {
+    let run = |seed| {
+        let mut world = World::new(seed);
+        let members = [world.home(Kind::Port), world.home(Kind::Port)];
+        world.observe();
+        world.set_links(Link::of(rtt / 4).losing(loss / 2.0));
+        for member in members {
+            world.with(member, |agent, _| agent.expect_round_trip(expected));
+        }
+        let [left, right] = members;
+        tell_with_useless(&mut world, left, right, 2);
+        world.run_for(ms(Rng::new(seed).below(later + 1)));
+        tell_with_useless(&mut world, right, left, 2);
+        both_confirmed(&mut world, seed, members)
+    };
+    let mut times: Vec<_> = (0..RUNS).flat_map(run).collect();
+    times.sort();
+    times
+}
+
+#[test]
+fn pings_that_are_spared_where_the_round_trip_is_known_cost_no_time() {
+    for rtt in [ms(40), ms(100), ms(180)] {
+        // Who learns of the other is told at most half a round trip later: the triangle inequality holds for the rendezvous, too.
+        let later = rtt.as_millis() as u64 / 2;
+        for expected in [rtt, rtt * 5 / 4, rtt * 3 / 4] {
+            let p50 = percentile(&times_if_expected([expected, rtt], 0.0, later), 50);
+            assert!(p50 <= rtt + ms(10), "{rtt:?}, expected {expected:?}: {p50:?}");
+            let p95 = percentile(&times_if_expected([expected, rtt], 0.05, later), 95);
+            assert!(p95 <= rtt * 5 / 2, "{rtt:?}, expected {expected:?}, 5 % loss: {p95:?}");
+        }
+    }
+}
+
+#[test]
+fn peers_that_are_nearer_than_the_rendezvous_are_as_quick_as_if_it_were_near() {
+    for later in [0, 5] {
+        let p50 = percentile(&times_if_expected([ms(150), ms(10)], 0.0, later), 50);
+        assert!(p50 <= ms(10) + ms(10), "up to {later} ms later: {p50:?}");
     }
 }
 
