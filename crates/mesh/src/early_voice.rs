@@ -58,7 +58,8 @@ impl Spent {
 /// Early voice with one peer.
 #[derive(Debug)]
 pub(crate) struct EarlyVoice {
-    keys: EarlyVoiceKeys,
+    /// Made when somebody speaks: where many meet at once and nobody does, that is work in the way of their checks.
+    keys: Option<EarlyVoiceKeys>,
     run: Run,
     /// When it is over.
     until: Instant,
@@ -84,7 +85,7 @@ impl EarlyVoice {
         if now >= self.until || !self.opened.take(OPENED, now) {
             return None;
         }
-        let (number, packet) = self.keys.open(datagram)?;
+        let (number, packet) = self.keys.as_ref()?.open(datagram)?;
         self.heard.get_or_insert_default().accept(number).then_some(packet)
     }
 }
@@ -92,14 +93,8 @@ impl EarlyVoice {
 impl Mesh {
     /// Early voice with somebody whose card this member has just read.
     pub(crate) fn early_voice_with(&self, run: Run, now: Instant) -> Option<EarlyVoice> {
-        let me = (self.key(), self.config.run);
-        let keys = self.secret.as_ref()?.early_voice_keys(&self.config.ephemeral, me, run);
-        if keys.is_none() {
-            tracing::warn!(key = %run.0.short(), "a member's card has a key that is none: no voice before the session");
-        }
-        let keys = keys.filter(|_| self.spent.allows(&run))?;
-        Some(EarlyVoice {
-            keys,
+        self.spent.allows(&run).then(|| EarlyVoice {
+            keys: None,
             run,
             until: now + LIMIT,
             is_told: false,
@@ -115,6 +110,20 @@ impl Mesh {
         self.peers.get_mut(&tag)?.early_voice.as_mut()
     }
 
+    /// The same with its keys, if there can be any.
+    fn keyed_early_voice(&mut self, tag: PeerTag) -> Option<&mut EarlyVoice> {
+        let me = (self.key(), self.config.run);
+        let early = self.peers.get_mut(&tag)?.early_voice.as_mut()?;
+        if early.keys.is_none() {
+            early.keys = self.secret.as_ref()?.early_voice_keys(&self.config.ephemeral, me, early.run);
+        }
+        if early.keys.is_none() {
+            tracing::warn!(key = %early.run.0.short(), "a member's card has a key that is none: no voice before the session");
+            self.peers.get_mut(&tag)?.early_voice = None;
+        }
+        self.early_voice(tag)
+    }
+
     /// The program has been told of a peer, and can block it before it does anything else.
     pub(crate) fn early_voice_told(&mut self, tag: PeerTag) {
         if let Some(early) = self.early_voice(tag) {
@@ -127,13 +136,17 @@ impl Mesh {
         let Some(path) = self.paths.path(tag) else { return };
         let (route, spare) = (self.paths.route(tag), self.paths.spare(tag));
         let is_unproved = path.way.is_direct() && path.rtt.is_none();
-        let Some(early) = self.early_voice(tag).filter(|early| early.may_send(now)) else { return };
+        if !self.early_voice(tag).is_some_and(|early| early.may_send(now)) {
+            return;
+        }
+        let Some(early) = self.keyed_early_voice(tag) else { return };
         let route = route.filter(|_| !is_unproved || early.unproved < UNPROVED);
         let spare = spare.filter(|_| route.is_none() || path.doubtful);
         if route.is_none() && spare.is_none() {
             return;
         }
-        let Some(datagram) = early.keys.seal(early.next, packet).map(Bytes::from) else {
+        let sealed = early.keys.as_ref().and_then(|keys| keys.seal(early.next, packet));
+        let Some(datagram) = sealed.map(Bytes::from) else {
             return tracing::debug!(%tag, len = packet.len(), "a voice packet was not sent: it is empty or too long");
         };
         early.next += 1;
@@ -148,7 +161,7 @@ impl Mesh {
 
     /// Early voice came from a peer, if it is authentic.
     pub(crate) fn handle_early_voice(&mut self, tag: PeerTag, way: Way, datagram: &[u8], now: Instant) {
-        let Some(packet) = self.early_voice(tag).and_then(|early| early.open(datagram, now)) else {
+        let Some(packet) = self.keyed_early_voice(tag).and_then(|early| early.open(datagram, now)) else {
             return tracing::trace!(%tag, "ignored what is no early voice, or no more");
         };
         self.paths.note_received(tag, way, now);

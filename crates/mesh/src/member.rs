@@ -244,9 +244,9 @@ impl Mesh {
         self.lending_timed_out(now);
         self.gossip_timed_out(now);
         self.entry_timed_out(now);
-        let reopen: Vec<_> =
-            self.peers.values().filter(|p| p.reopen_at.is_some_and(|at| at <= now)).map(|p| p.tag).collect();
-        for tag in reopen {
+        // One at a time: the checks that come meanwhile go before.
+        let reopen = self.peers.values().find(|peer| peer.reopen_at.is_some_and(|at| at <= now));
+        if let Some(tag) = reopen.map(|peer| peer.tag) {
             self.open_session(tag, now);
         }
         for (id, tag) in self.deliveries.overdue(now) {

@@ -43,15 +43,16 @@ pub(crate) struct Peer {
     /// What carries voice until then.
     pub(crate) early_voice: Option<EarlyVoice>,
     pub(crate) path: Path,
-    /// How its packets travel, as told last.
+    /// How its packets travel, as told last, and since when.
     pub(crate) way: Option<Way>,
+    pub(crate) way_since: Instant,
     /// Packets of a session that is being made, which found no direct path yet, or went to a guess.
     pub(crate) held: VecDeque<Bytes>,
     /// Where the first of them went, on a guess, and when.
     pub(crate) tried: Option<(Way, Instant)>,
     /// Text messages that the session has no room for yet.
     pub(crate) outbox: VecDeque<Vec<u8>>,
-    /// When the session is opened again.
+    /// When the session is opened, for the first time or again.
     pub(crate) reopen_at: Option<Instant>,
 }
 
@@ -81,6 +82,12 @@ impl Peer {
         let is_there = |(to, at)| to == way && now.saturating_duration_since(at) < round_trip.mul_f64(0.8);
         let there = usize::from(self.tried.take().is_some_and(is_there));
         std::mem::take(&mut self.held).into_iter().skip(there)
+    }
+
+    /// Whether a packet of a session that is being made goes by a direct path alone though that is not proved yet: an answer
+    /// can't be there before a round trip is over, and what gets lost is sent again after it.
+    pub(crate) fn trusts_way(&self, round_trip: Duration, now: Instant) -> bool {
+        !self.secure && now.saturating_duration_since(self.way_since) < round_trip
     }
 
     /// Notes since when, if so, there is a secure session but no direct path.

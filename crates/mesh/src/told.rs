@@ -184,15 +184,16 @@ impl Mesh {
                 early_voice,
                 path: Path::None,
                 way: None,
+                way_since: now,
                 held: Default::default(),
                 tried: None,
                 outbox: Default::default(),
-                reopen_at: None,
+                // Behind the first checks to everybody who is told of at the same time.
+                reopen_at: Some(now),
             },
         );
         self.offer_relay(tag, now);
         self.lend_peer_added(now);
         self.spread(tag, by.peer(), now);
-        self.open_session(tag, now);
     }
 }

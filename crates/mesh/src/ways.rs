@@ -165,7 +165,8 @@ impl Mesh {
         let route = self.paths.path(tag).filter(|_| self.paths.route(tag).is_some());
         if let Some(route) = route {
             self.paths.note_sent(tag, route.way, now);
-            if let Some(spare) = self.paths.spare(tag).filter(|_| route.doubtful) {
+            let trusts = self.peers.get(&tag).is_some_and(|peer| peer.trusts_way(self.round_trip, now));
+            if let Some(spare) = self.paths.spare(tag).filter(|_| route.doubtful && !trusts) {
                 self.send(tag, spare, payload.clone(), None);
             }
             self.send(tag, route.way, payload.clone(), None);
@@ -241,6 +242,9 @@ impl Mesh {
     ) {
         let Some(peer) = self.peers.get_mut(&tag) else { return };
         let before = peer.way.replace(way);
+        if before != Some(way) {
+            peer.way_since = now;
+        }
         if let (true, Some(link)) = (before.is_some_and(|before| before != way), peer.link) {
             self.sessions.path_changed(link, now);
         }

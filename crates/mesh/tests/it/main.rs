@@ -1,6 +1,7 @@
 //! Whole members on a virtual internet.
 
 mod calls;
+mod crowd;
 mod early;
 mod early_voice;
 mod guess;

@@ -26,6 +26,8 @@ pub(crate) struct Member {
     deaf_to: Vec<IpAddr>,
     /// The first datagrams that came, but for QUIC's.
     overheard: Vec<Vec<u8>>,
+    /// Every datagram that left, and when.
+    pub(crate) sent: Vec<(Instant, Outgoing)>,
 }
 
 /// Sockets beside the main one have ports from here on.
@@ -44,6 +46,7 @@ impl Member {
             most_sockets: 0,
             deaf_to: Vec::new(),
             overheard: Vec::new(),
+            sent: Vec::new(),
         }
     }
 
@@ -88,7 +91,9 @@ impl Member {
             if out.socket == SocketId::MAIN && ttl == TTL {
                 self.note_sent(out.to);
             }
-            return Some((Outgoing { port, to, payload: out.payload.to_vec() }, ttl));
+            let outgoing = Outgoing { port, to, payload: out.payload.to_vec() };
+            self.sent.push((now, outgoing.clone()));
+            return Some((outgoing, ttl));
         }
     }
 
