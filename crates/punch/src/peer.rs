@@ -200,8 +200,11 @@ impl Peer {
             path.state = State::Usable;
         }
         let is_wanted = path.is_direct() && searching || path.state != State::Confirmed;
-        if is_wanted && !(path.is_listed() && surroundings.awaits_answer(path, now)) {
-            path.trigger_answer(now);
+        if is_wanted {
+            match surroundings.answered_by(path, now).filter(|_| path.is_listed()) {
+                Some(at) => path.trigger(at),
+                None => path.trigger_answer(now),
+            }
         }
         let is_usable = path.state == State::Usable;
         if is_usable && self.selected.is_none_or(|way| from.is_direct() && !way.is_direct()) {

@@ -10,6 +10,8 @@ use crate::{
     schedule::{FAR, VOLLEY, VOLLEY_ASIDE, VOLLEY_ELSEWHERE, VOLLEY_FAR, has_crossed},
 };
 
+/// Round trips after which there is an answer, or something was lost.
+const PATIENCE: f64 = 1.15;
 /// Bits of an IPv6 address that say which network it is in.
 const V6_NETWORK: u32 = 64;
 
@@ -42,11 +44,12 @@ impl Surroundings {
         if is_elsewhere { VOLLEY_ELSEWHERE } else { VOLLEY_ASIDE }
     }
 
-    /// Whether a ping to an address will be answered, because a ping that has come from there was on its way at the same
+    /// When a ping to an address will have been answered, because one that has just come from there was on its way at the same
     /// time. A peer that is much nearer than expected has the shorter time between the two, and gets another ping.
-    pub(crate) fn awaits_answer(&self, path: &Path, now: Instant) -> bool {
-        let Some(round_trip) = self.round_trip else { return false };
-        path.asked().any(|at| has_crossed(now.saturating_duration_since(at), round_trip))
+    pub(crate) fn answered_by(&self, path: &Path, now: Instant) -> Option<Instant> {
+        let round_trip = self.round_trip?;
+        let crossed = path.asked().find(|at| has_crossed(now.saturating_duration_since(*at), round_trip));
+        crossed.map(|at| at + round_trip.mul_f64(PATIENCE))
     }
 }
 
@@ -102,14 +105,15 @@ mod tests {
         let (start, ms) = (netsim::epoch(), Duration::from_millis);
         let mut path = Path::new(Way::to("203.0.113.7:9".parse().expect("an address")), CandidateKind::ServerReflexive);
         let far = Surroundings { round_trip: Some(ms(100)), ..Surroundings::default() };
-        assert!(!far.awaits_answer(&path, start + ms(50)), "nothing was asked");
+        let answered_by = |path: &Path, after| far.answered_by(path, start + ms(after)).map(|at| at - start);
+        assert_eq!(answered_by(&path, 50), None, "nothing was asked");
         path.note_ping(1, start);
         for (after, expected) in [(10, false), (34, false), (50, true), (79, true), (80, false), (150, false)] {
-            assert_eq!(far.awaits_answer(&path, start + ms(after)), expected, "{after} ms");
+            assert_eq!(answered_by(&path, after), expected.then_some(ms(115)), "{after} ms");
         }
         path.note_ping(2, start + ms(40));
-        assert!(far.awaits_answer(&path, start + ms(50)), "the first one");
-        assert!(far.awaits_answer(&path, start + ms(90)), "the second one");
-        assert!(!Surroundings::default().awaits_answer(&path, start + ms(50)), "nothing is expected");
+        assert_eq!(answered_by(&path, 50), Some(ms(115)), "the first one");
+        assert_eq!(answered_by(&path, 90), Some(ms(155)), "the second one");
+        assert_eq!(Surroundings::default().answered_by(&path, start + ms(50)), None, "nothing is expected");
     }
 }

@@ -86,6 +86,32 @@ fn what_comes_before_our_own_first_ping_makes_no_path_yet() {
 }
 
 #[test]
+fn a_ping_that_the_peers_has_crossed_is_repeated_only_when_it_should_have_been_answered() {
+    // Early, when pings are dense, and late, when the next one of the volley is half a second away.
+    for quiet in [ms(20), ms(2120)] {
+        let mut puppet = Puppet::at(&[addr(SLOW)]);
+        puppet.agent.expect_round_trip(ms(40));
+        puppet.run(quiet, &[]);
+        puppet.ping_from(addr(SLOW));
+
+        let pong = puppet.run(ms(20), &[]);
+        let ping = puppet.run(ms(10), &[]);
+
+        assert_eq!((pong.len(), ping.len()), (1, 1), "after {quiet:?}");
+    }
+}
+
+#[test]
+fn a_ping_that_met_the_router_of_a_near_peer_too_early_is_made_good_for_at_once() {
+    let mut puppet = Puppet::at(&[addr(SLOW)]);
+    puppet.agent.expect_round_trip(ms(100));
+    puppet.run(ms(10), &[]);
+    puppet.ping_from(addr(SLOW));
+    let pong_and_ping = puppet.run(ms(1), &[]);
+    assert_eq!(pong_and_ping.len(), 2);
+}
+
+#[test]
 fn a_peer_may_send_on_another_path_than_we_do_without_costing_pings() {
     let mut puppet = Puppet::at(&[addr(SLOW), addr(FAST)]);
     let both = [(addr(SLOW), ms(40)), (addr(FAST), ms(38))];
