@@ -177,6 +177,8 @@ impl<D: Decode> Speaker<D> {
         let concealed = self.playout.counts.concealed;
         let channels = self.playout.channels();
         let samples = out.len() / channels;
+        let (out, rest) = out.split_at_mut(samples * channels);
+        rest.fill(0.0);
         let behind = self.pace.note(samples, now);
         self.drift.note_pull(behind, now);
         let floor = self.delays.floor().unwrap_or(0) + self.lag(now);
