@@ -3,6 +3,7 @@
 use std::f32::consts::TAU;
 use std::time::Duration;
 
+use assert_no_alloc::assert_no_alloc;
 use clap::Parser;
 use codec::{Encoder, RATE};
 use voice::Packetizer;
@@ -154,4 +155,31 @@ fn the_deaf_hear_nobody_but_know_who_talks() {
     hall.switches.turn(crate::control::Switch::Deafen, Some(false));
     let (heard, _) = hall.hear(500, 0.1, |_| false);
     assert!(amplitude(&heard, 0) > 0.05);
+}
+
+#[test]
+fn once_warm_music_is_played_without_an_allocation() {
+    let cli = Cli::parse_from(["audio-pipe", "play"]);
+    let Command::Play(args) = cli.command else { panic!("play") };
+    let mut room = Room::new(&args.sink, 2, Arc::default()).expect("a room");
+    let settings =
+        codec::Settings { mode: codec::Mode::Music, channels: 2, bitrate: 128_000, ..codec::Settings::default() };
+    let mut packets = Packetizer::new(Encoder::new(settings).expect("an encoder"), 1);
+    let (start, mut block) = (Instant::now(), [0.0; 2 * FRAME]);
+    for n in 0..300 {
+        let now = start + Duration::from_millis(10 * n);
+        let mut frame: Vec<f32> = (0..2 * FRAME).map(|i| 0.3 * (i as f32 * TAU / 96.0).sin()).collect();
+        packets.push(&mut frame, n * FRAME as u64, false, false).expect("a frame");
+        // Some get lost, and are made up.
+        if n % 20 != 19 {
+            room.hear(tag(0), &packets.packet(&[]).expect("a packet"), now);
+        }
+        if n < 200 {
+            room.play(&mut block, None, now).expect("sound");
+        } else {
+            assert_no_alloc(|| room.play(&mut block, None, now).map(drop)).expect("sound");
+        }
+    }
+    let speaker = room.speakers().swap_remove(0);
+    assert!(speaker.channels == 2 && speaker.figures.concealed_ms > 0 && block[0] != 0.0, "{speaker:?}");
 }
