@@ -193,7 +193,7 @@ impl Running {
                     None
                 });
                 *requests += u64::from(wanted.is_some());
-                wanted.map(|samples| samples.min(MOST))
+                wanted
             }
         }
     }

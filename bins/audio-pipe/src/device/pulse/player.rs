@@ -13,14 +13,22 @@ use super::backlog::Backlog;
 use super::connection::{Connection, Message};
 use super::{LATENCY_EVERY, SAMPLE, bytes, map, spec, waiting};
 
+/// The most that is given at a time, in samples: 10 ms.
+const MOST: usize = codec::RATE as usize / 100;
+/// No server that plays wants more than a second.
+const MOST_WANTED: usize = codec::RATE as usize;
+
 /// A stream to a sink, for whoever asks what it wants and gives it: one channel or two, 48 kHz.
 pub(in crate::device) struct Player {
     connection: Connection,
     channel: u32,
     channels: usize,
-    /// How much is given at a time, in samples of each channel.
+    /// How much is asked for at a time, and how much of it given, in samples of each channel.
     period: usize,
+    step: usize,
     backlog: Backlog,
+    /// Samples that the server said it holds: PipeWire never has less than its graph takes at once.
+    least: usize,
     /// Samples that the server has asked for and not got.
     wanted: usize,
     /// Samples that came too late to be heard.
@@ -59,26 +67,31 @@ impl Player {
         let channel = reply.channel;
         // Without buffering before the start it begins when it is told to, and goes on when sound is missing.
         connection.order(&Command::CorkPlaybackStream(CorkStreamParams { channel, cork: false }))?;
+        let samples = |bytes: u32| bytes as usize / (SAMPLE * channels);
+        let period = samples(bytes(period, channels));
         Ok(Self {
             connection,
             channel,
             channels,
-            period: bytes(period, channels) as usize / (SAMPLE * channels),
+            period,
+            step: period.min(MOST),
             backlog,
-            wanted: reply.requested_bytes as usize / (SAMPLE * channels),
+            least: samples(reply.buffer_attr.target_length).min(MOST_WANTED),
+            wanted: samples(reply.requested_bytes).min(MOST_WANTED),
             missed: 0,
             outgoing: Vec::new(),
             latency: Latency { asked: None, due: now, value: None },
         })
     }
 
-    /// Waits until the server wants a period of sound, for `patience` at most. Tells how many samples that is.
+    /// Waits until the server wants a period of sound, for `patience` at most. Tells how many samples to give, at most
+    /// [`MOST`].
     ///
     /// # Errors
     /// If the server or the sink is gone.
     pub(in crate::device) fn wait(&mut self, patience: Duration) -> Result<Option<usize>> {
         // What it wants short of a period it goes on wanting: sound is always given by the same measure.
-        while self.wanted < self.period {
+        while self.wanted < self.step {
             self.connection.set_patience(patience)?;
             let version = self.connection.version();
             match self.connection.receive()? {
@@ -99,7 +112,7 @@ impl Player {
             }
             self.look_around(Instant::now())?;
         }
-        Ok(Some(self.period))
+        Ok(Some(self.step))
     }
 
     /// Gives sound, interleaved.
@@ -125,7 +138,7 @@ impl Player {
 
     /// How much sound the server and the device hold.
     pub(in crate::device) fn held(&self) -> Duration {
-        let samples = self.period as u64 * u64::from(self.backlog.periods());
+        let samples = self.least.max(self.period * self.backlog.periods() as usize) as u64;
         Duration::from_micros(samples * 1_000_000 / u64::from(codec::RATE))
     }
 
@@ -140,9 +153,9 @@ impl Player {
     }
 
     fn note_request(&mut self, length: u32) {
-        self.wanted += length as usize / (SAMPLE * self.channels);
-        // It never wants more than it holds unless it has played on without sound.
-        let all = self.period * self.backlog.periods() as usize;
+        self.wanted = (self.wanted + length as usize / (SAMPLE * self.channels)).min(MOST_WANTED);
+        // It never wants more than it holds, and the period that is not given yet, unless it has played on without sound.
+        let all = self.least.max(self.period * self.backlog.periods() as usize) + self.period;
         self.missed += self.wanted.saturating_sub(all) as u64;
     }
 
