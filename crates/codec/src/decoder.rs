@@ -5,9 +5,10 @@ use opusic_sys as sys;
 
 use crate::{Error, MAX_FRAME, RATE, check, deep::Deep, describe};
 
-/// From 5 on lost frames are filled in by a neural network, from 7 on 20 ms frames of SILK are enhanced by one.
+/// From 5 on lost frames are filled in by a neural network, from 6 on 20 ms frames of SILK are enhanced by one (LACE). From 7
+/// on that is another one (NoLACE), which makes decoding take two to three times as long, for 0.02 of PESQ.
 const PLAIN: c_int = 5;
-const ENHANCING: c_int = 7;
+const ENHANCING: c_int = 6;
 /// Opus counts time in units of 2.5 ms.
 const UNIT: usize = RATE as usize / 400;
 
