@@ -31,12 +31,18 @@ impl Costs {
     }
 
     pub(crate) fn update(&mut self, late: impl Iterator<Item = f32>, (min, max): (usize, usize)) {
-        for ((ms, cost), late) in self.points.iter_mut().enumerate().zip(late) {
-            let outside = min.saturating_sub(ms) + ms.saturating_sub(max);
-            *cost = DELAY * ms as f32 + cost_of_late(100.0 * late) + OUTSIDE * outside as f32;
+        let mut points = self.points.iter_mut();
+        late.for_each(|late| points.next().into_iter().for_each(|point| *point = late));
+        // With every packet: so these are loops that take several points at once.
+        let (min, max) = (min as f32, max as f32);
+        for (ms, point) in (0_i32..).zip(&mut self.points) {
+            let ms = ms as f32;
+            let outside = (min - ms).max(0.0) + (ms - max).max(0.0);
+            *point = DELAY * ms + cost_of_late(100.0 * *point) + OUTSIDE * outside;
         }
-        let cheapest = self.points.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
-        self.cheapest = cheapest.map_or(0, |(ms, _)| ms as i64 * MS);
+        let least = least(&self.points);
+        let cheapest = self.points.iter().position(|point| *point <= least);
+        self.cheapest = cheapest.map_or(0, |ms| ms as i64 * MS);
     }
 
     /// The cheapest delay, in samples.
@@ -54,6 +60,16 @@ impl Costs {
             _ => self.points[BINS] + OUTSIDE * (index - BINS + 1) as f32,
         }
     }
+}
+
+fn least(points: &[f32]) -> f32 {
+    let less = |one: f32, other: f32| if other < one { other } else { one };
+    let (eights, rest) = points.as_chunks::<8>();
+    let mut least = [f32::INFINITY; 8];
+    for eight in eights {
+        least.iter_mut().zip(eight).for_each(|(least, point)| *least = less(*least, *point));
+    }
+    least.into_iter().chain(rest.iter().copied()).fold(f32::INFINITY, less)
 }
 
 fn cost_of_late(percent: f32) -> f32 {
