@@ -96,7 +96,7 @@ impl<D: Decode> Mixer<D> {
         Ok(if voice.push(&frame, now) { Heard::Frame } else { Heard::Refused })
     }
 
-    /// Fills `out` with the sum of all speakers, any number of samples at 48 kHz, in as many channels as [`Config::channels`]
+    /// Fills `out` with the sum of all speakers, any number of samples at 48 kHz, in as many channels as its speakers' `Config`
     /// says, interleaved. Who sends one channel is heard in the middle.
     pub fn pull(&mut self, out: &mut [f32], now: Instant) -> Mixed {
         self.pull_tapped(out, now, |_, _| ())

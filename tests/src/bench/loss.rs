@@ -25,7 +25,7 @@ const SECONDS: f64 = 24.0;
 const ADAPTED: f64 = 8.0;
 /// What a packet costs beside what is in it: 29 bytes of the session when both talk, 28 of UDP and IP.
 const HEADERS: usize = 57;
-/// The path takes so long, and up to so much longer.
+/// The path takes so long, and up to so much longer if nothing else is said.
 const DELAY_MS: f64 = 20.0;
 const JITTER_MS: f64 = 2.0;
 /// The device takes so much at a time, the microphone gives so much.
@@ -36,24 +36,32 @@ const BITRATE: u32 = 56_000;
 const WIRE_KB_PER_S: f64 = 15.0;
 const PEER: PeerTag = PeerTag(1);
 
-/// Which packets are lost.
+/// Which packets are lost, and how late the others are.
 #[derive(Clone, Copy, Debug)]
 struct Loss {
     percent: f64,
     /// Mean length of the gaps, in packets.
     burst: f64,
+    /// What comes is up to so much later than the path takes.
+    jitter_ms: f64,
 }
 
 impl Loss {
     const fn random(percent: f64) -> Self {
-        Self { percent, burst: 1.0 }
+        Self { percent, burst: 1.0, jitter_ms: JITTER_MS }
+    }
+
+    /// None, but jitter.
+    const fn jitter(jitter_ms: f64) -> Self {
+        Self { jitter_ms, ..Self::random(0.0) }
     }
 
     fn name(self) -> String {
         match self {
+            Self { percent: 0.0, jitter_ms, .. } if jitter_ms > JITTER_MS => format!("{jitter_ms} ms of jitter"),
             Self { percent: 0.0, .. } => "without loss".to_owned(),
-            Self { percent, burst: 1.0 } => format!("{percent} % lost"),
-            Self { percent, burst } => format!("{percent} % lost in bursts of {burst}"),
+            Self { percent, burst: 1.0, .. } => format!("{percent} % lost"),
+            Self { percent, burst, .. } => format!("{percent} % lost in bursts of {burst}"),
         }
     }
 }
@@ -82,13 +90,16 @@ pub(super) fn run(rows: &mut Rows<'_>) -> Result<()> {
         super::progress("recorded speech is missing, so loss is skipped: scripts/setup bench installs it");
     }
     let bench = Bench { speeches: speeches.unwrap_or_default(), pesq: Pesq::find() };
-    let bursts = Loss { percent: 10.0, burst: 3.0 };
+    let bursts = Loss { burst: 3.0, ..Loss::random(10.0) };
     for (loss, bound) in
         [(0.0, 4.4), (10.0, 4.15), (20.0, 3.85), (30.0, 3.2)].map(|(percent, bound)| (Loss::random(percent), bound))
     {
         bench.adaptive(loss, bound, rows)?;
     }
     bench.adaptive(bursts, 3.0, rows)?;
+    for jitter_ms in [20.0, 50.0] {
+        bench.adaptive(Loss::jitter(jitter_ms), 4.4, rows)?;
+    }
     for (kbps, bitrate, bounds) in [(30, 15_000, [3.55, 3.40, 3.20]), (60, 30_000, [3.65, 3.50, 3.35])] {
         bench.fixed(kbps, bitrate, bounds, rows)?;
     }
@@ -124,7 +135,7 @@ impl Bench {
         rows.tell(format!("PLCMOS at {kbps} kb/s, without loss"), self.plcmos(&clean)?, "MOS");
         let bits: Vec<f64> = clean.iter().map(|outcome| outcome.opus_bits_per_s / 1000.0).collect();
         rows.tell("  frames and copies", mean(&bits), "kb/s");
-        let losses = [Loss::random(10.0), Loss::random(20.0), Loss { percent: 20.0, burst: 3.0 }];
+        let losses = [Loss::random(10.0), Loss::random(20.0), Loss { burst: 3.0, ..Loss::random(20.0) }];
         for (loss, bound) in losses.into_iter().zip(bounds) {
             let outcomes = self.calls(ours, loss)?;
             let row = format!("PLCMOS at {kbps} kb/s, {}", loss.name());
@@ -293,7 +304,7 @@ impl Call {
             self.bytes += packet.len() + HEADERS;
             self.opus += packet.len();
             if !self.is_lost() {
-                let jitter_ms = JITTER_MS * self.rng.below(1000) as f64 / 1000.0;
+                let jitter_ms = self.loss.jitter_ms * self.rng.below(1000) as f64 / 1000.0;
                 self.frames.push((at_ms + DELAY_MS + jitter_ms, packet));
             }
         }

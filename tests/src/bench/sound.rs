@@ -108,7 +108,7 @@ impl Bench<'_> {
         rows.add("PESQ-WB without loss", self.score_of(&heard)?, "MOS", Bound::AtLeast(4.0));
         for (edge, name) in ["start", "end"].into_iter().enumerate() {
             let missing: Vec<f64> =
-                heard.iter().map(|heard| edges::missing(&heard.said, &heard.received)[edge]).collect();
+                heard.iter().map(|heard| edges::missing(&heard.said, &heard.ends[edge])[edge]).collect();
             // Envelopes are compared to a frame: what a codec smears is no less.
             rows.add(format!("missing at the {name} of a talk"), largest(&missing), "ms", Bound::AtMost(FRAME_MS));
         }
@@ -190,6 +190,8 @@ pub(super) struct Heard {
     pub(super) said: Sound,
     /// As it came, moved back as a whole to when it was said.
     pub(super) received: Sound,
+    /// The same, moved back by the delay of the first second and by that of the last: buffers get shorter in between.
+    ends: [Sound; 2],
     seconds: Vec<f64>,
     missing_ms: f64,
 }
@@ -203,12 +205,16 @@ impl Heard {
     pub(super) fn compare(said: &Sound, heard: &Sound) -> Result<Self> {
         let hearing = Hearing::compare(said, heard);
         let delay_ms = hearing.delay_ms.context("nothing was heard")?;
-        let delay = (delay_ms * f64::from(said.rate) / 1000.0).round() as i64;
-        let samples = heard.piece(delay - heard.offset_from(said), said.samples.len());
+        let moved = |delay_ms: f64| {
+            let delay = (delay_ms * f64::from(said.rate) / 1000.0).round() as i64;
+            Sound { samples: heard.piece(delay - heard.offset_from(said), said.samples.len()), ..said.clone() }
+        };
+        let seconds: Vec<f64> = hearing.seconds.iter().filter_map(|second| second.delay_ms).collect();
         Ok(Self {
-            received: Sound { samples, ..said.clone() },
+            received: moved(delay_ms),
+            ends: [seconds.first(), seconds.last()].map(|delay| moved(delay.copied().unwrap_or(delay_ms))),
             said: said.clone(),
-            seconds: hearing.seconds.iter().filter_map(|second| second.delay_ms).collect(),
+            seconds,
             missing_ms: hearing.missing_ms as f64,
         })
     }
