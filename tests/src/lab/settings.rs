@@ -13,6 +13,8 @@ pub struct Settings {
     pub jitter: Duration,
     /// Which share of packets is lost.
     pub loss: f64,
+    /// How many are lost in a row, on average; with one or less, each is lost by itself.
+    pub burst: f64,
     /// Bits per second, if there is a limit.
     pub rate: Option<u64>,
     /// How long a packet may wait because of `rate`.
@@ -29,6 +31,7 @@ impl Default for Settings {
             delay: Duration::ZERO,
             jitter: Duration::ZERO,
             loss: 0.0,
+            burst: 1.0,
             rate: None,
             queue: Duration::from_millis(200),
             overtaking: true,
@@ -72,6 +75,7 @@ enum Step {
     Delay(Duration),
     Jitter(Duration),
     Loss(f64),
+    Burst(f64),
     Rate(Option<u64>),
     Queue(Duration),
     Overtaking(bool),
@@ -106,6 +110,7 @@ impl Step {
             Self::Delay(delay) => settings.delay = delay,
             Self::Jitter(jitter) => settings.jitter = jitter,
             Self::Loss(loss) => settings.loss = loss,
+            Self::Burst(burst) => settings.burst = burst,
             Self::Rate(rate) => settings.rate = rate,
             Self::Queue(queue) => settings.queue = queue,
             Self::Overtaking(overtaking) => settings.overtaking = overtaking,
@@ -128,12 +133,13 @@ fn step(word: &str) -> anyhow::Result<Step> {
         ("delay", _) => Step::Delay(duration(value)?),
         ("jitter", _) => Step::Jitter(duration(value)?),
         ("loss", _) => Step::Loss(share(value)?),
+        ("burst", _) => Step::Burst(packets(value)?),
         ("rate", "no") => Step::Rate(None),
         ("rate", _) => Step::Rate(Some(rate(value)?)),
         ("queue", _) => Step::Queue(duration(value)?),
         ("order", "keep") => Step::Overtaking(false),
         ("order", "free") => Step::Overtaking(true),
-        _ => bail!("a wire can't be {word:?}: delay=, jitter=, loss=, rate=, queue=, order=keep, cut, on"),
+        _ => bail!("a wire can't be {word:?}: delay=, jitter=, loss=, burst=, rate=, queue=, order=keep, cut, on"),
     })
 }
 
@@ -154,6 +160,12 @@ pub(super) fn share(text: &str) -> anyhow::Result<f64> {
     let (number, unit) = number(text)?;
     ensure!(unit == "%" && number <= 100.0, "{text:?} is not a share such as 2%");
     Ok(number / 100.0)
+}
+
+fn packets(text: &str) -> anyhow::Result<f64> {
+    let (number, unit) = number(text)?;
+    ensure!(unit.is_empty() && number >= 1.0, "{text:?} is not a number of packets such as 3");
+    Ok(number)
 }
 
 fn rate(text: &str) -> anyhow::Result<u64> {

@@ -92,6 +92,8 @@ struct Way {
     leg: usize,
     direction: Direction,
     random: Random,
+    /// Whether the last frame was lost.
+    is_in_gap: bool,
     /// When the last frame is through the bottleneck.
     busy_until: Instant,
     /// When the last frame arrives.
@@ -124,6 +126,7 @@ impl Forwarder {
             leg,
             direction,
             random: Random::new(seed),
+            is_in_gap: false,
             busy_until: now,
             last_due: now,
         });
@@ -211,9 +214,21 @@ impl Forwarder {
 }
 
 impl Way {
+    /// Whether the next frame is lost: by a chain of two states if losses come in bursts (Gilbert, 1960).
+    fn loses(&mut self, settings: &Settings) -> bool {
+        let Settings { loss, burst, .. } = *settings;
+        let chance = match self.is_in_gap {
+            _ if loss <= 0.0 || burst <= 1.0 || loss >= 1.0 => loss,
+            true => 1.0 - 1.0 / burst,
+            false => loss / (1.0 - loss) / burst,
+        };
+        self.is_in_gap = chance > 0.0 && self.random.share() < chance;
+        self.is_in_gap
+    }
+
     /// When a frame arrives; `None` if it does not.
     fn arrival(&mut self, settings: &Settings, len: usize, now: Instant) -> Option<Instant> {
-        if settings.is_cut || (settings.loss > 0.0 && self.random.share() < settings.loss) {
+        if settings.is_cut || self.loses(settings) {
             return None;
         }
         let mut leaves = now;
@@ -276,7 +291,14 @@ mod tests {
     use super::*;
 
     fn way(now: Instant) -> Way {
-        Way { leg: 0, direction: Direction::Up, random: Random::new(7), busy_until: now, last_due: now }
+        Way {
+            leg: 0,
+            direction: Direction::Up,
+            random: Random::new(7),
+            is_in_gap: false,
+            busy_until: now,
+            last_due: now,
+        }
     }
 
     #[test]
@@ -293,6 +315,18 @@ mod tests {
         let count = first.iter().filter(|lost| **lost).count();
         assert!((150..250).contains(&count), "{count}");
         assert_eq!(first, lost());
+    }
+
+    #[test]
+    fn losses_come_in_bursts_if_told_to() {
+        let now = Instant::now();
+        let settings: Settings = "loss=10%,burst=3".parse().unwrap();
+        let mut way = way(now);
+        let lost: Vec<bool> = (0..100_000).map(|_| way.arrival(&settings, 100, now).is_none()).collect();
+        let count = lost.iter().filter(|lost| **lost).count();
+        let gaps = lost.windows(2).filter(|two| two[1] && !two[0]).count();
+        assert!((9_000..11_000).contains(&count), "{count}");
+        assert!((2.8..3.2).contains(&(count as f64 / gaps as f64)), "{count} in {gaps} gaps");
     }
 
     #[test]

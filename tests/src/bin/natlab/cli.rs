@@ -36,7 +36,7 @@ Options, all that a kind says can be said otherwise: hosts=N up=CARRIER wire=SET
   timeout=SECONDS v4=yes|no v6=none|open|fw|eif map=eim|adm|apdm filter=eif|adf|apdf
   ports=keep|rand|seq|seqN|blockN hairpin=no|yes|inside unsol=drop|reject|accept udp=yes|no|reject|443
   (lan=N: the third byte of 192.168.N.0, two homes may have the same; `natlab prove KIND:OPTIONS` shows what comes of it)
-A wire's settings: delay=20ms,jitter=5ms,loss=1%,rate=1mbit,queue=200ms,order=keep,cut (in a site with ~ and +)
+A wire's settings: delay=20ms,jitter=5ms,loss=1%,burst=3,rate=1mbit,queue=200ms,order=keep,cut (in a site with ~ and +)
 
 Examples:
   natlab run A=port B=sym:hosts=2 -- bash
