@@ -16,6 +16,7 @@ use super::{
     recorded,
     row::{Bound, Rows},
     sound::{Heard, excerpts},
+    usage::thread_time,
 };
 use crate::report::Sound;
 use crate::speech::RATE;
@@ -178,12 +179,6 @@ impl Bench {
 
 fn pairs(outcomes: &[Outcome]) -> Vec<(Sound, Sound)> {
     outcomes.iter().flat_map(|outcome| outcome.pairs.clone()).collect()
-}
-
-/// How long this thread has worked; what else the machine does is not in it.
-fn thread_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
 }
 
 /// One way of a call: what a microphone heard on the one side, what a loudspeaker plays on the other.

@@ -12,11 +12,13 @@ mod loss;
 mod matrix;
 mod member;
 mod mixing;
+mod network;
 mod paths;
 mod pesq;
 mod processing;
 mod program;
 mod recorded;
+mod reference;
 mod relay;
 mod row;
 mod server;
@@ -57,6 +59,9 @@ pub struct Options {
     /// Of the sound, only what goes through devices
     #[arg(long)]
     pub devices: bool,
+    /// Of the sound, only calls over wires that lose and delay
+    #[arg(long)]
+    pub network: bool,
     /// Instead of the other paths, every pair of routers, in both orders of arrival
     #[arg(long)]
     pub matrix: bool,
@@ -81,6 +86,7 @@ impl Bench {
             Self::Paths if options.matrix => matrix::run(options, &mut sheet.of("matrix")).context("matrix"),
             Self::Paths => paths::run(&mut sheet.of("paths")).context("paths"),
             Self::Sound if options.devices => devices::run(&mut sheet.of("sound")).context("devices"),
+            Self::Sound if options.network => network::run(options, &mut sheet.of("sound")).context("network"),
             Self::Sound => sound::run(options, &mut sheet.of("sound")).context("sound"),
             Self::Server => server::run(&mut sheet.of("server")).context("server"),
             Self::Relay => relay::run(&mut sheet.of("relay")).context("relay"),

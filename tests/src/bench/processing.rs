@@ -3,36 +3,45 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::time::{ClockId, clock_gettime};
 use speech::{BLOCK, Noise, Processor, Settings};
 use voice::{Encoding, Receivers};
 
-use super::row::{Bound, Rows};
+use super::{
+    reference::Reference,
+    row::{Bound, Rows},
+    usage::time_of,
+};
 
 /// How much sound is treated, in blocks of 10 ms: a minute.
 const BLOCKS: usize = 6000;
 /// As audio-pipe has it if nothing else is said.
 const BITRATE: u32 = 56_000;
-/// What encoding with all effort at 40 kb/s takes on the machine for which that was found to be a good bound, in percent.
-const USUAL: f64 = 0.92;
 /// What of a core encoding and processing together may take.
 const MOST: f64 = 2.0;
 
 /// Adds what encoding and processing take of a core, by the CPU time of a thread that does nothing else.
 pub(super) fn run(near: &[f32], far: &[f32], rows: &mut Rows<'_>) -> Result<()> {
-    let measure = encoding(near, codec::Settings::default())?;
+    let mut reference = Reference::default();
+    reference.measure(near)?;
     let Encoding { bitrate, complexity, .. } = Receivers::default().plan(BITRATE, Instant::now()).encoding;
     let encoding = encoding(near, codec::Settings { bitrate, complexity, ..codec::Settings::default() })?;
-    rows.tell("encoding as in a call, CPU", encoding, "%");
+    let effort = self::encoding(near, codec::Settings::default())?;
+    rows.tell("encoding as in a call, CPU on this machine", encoding, "%");
+    rows.tell("encoding at 40 kb/s with nearly all effort, CPU on this machine", effort, "%");
     let all = Settings { echo: true, noise: Noise::Apm, gain: true, ..Settings::default() };
     let worn = Settings { echo: false, noise: Noise::Rnn, ..all };
-    for (name, settings) in [("echo+noise+gain", all), ("noise (rnn)+gain", worn)] {
-        let processing = processing(settings, near, far);
-        rows.tell(format!("processing, {name}, CPU"), processing, "%");
-        let both = encoding + processing;
-        rows.add(format!("encoding and processing, {name}, CPU"), both, "%", Bound::AtMost(MOST));
-        rows.tell("  where encoding with all effort takes 0.92 %", both * USUAL / measure, "%");
+    let treated = [("echo+noise+gain", all), ("noise (rnn)+gain", worn)]
+        .map(|(name, settings)| (name, processing(settings, near, far)));
+    reference.measure(near)?;
+    for (name, processing) in treated {
+        rows.tell(format!("processing, {name}, CPU on this machine"), processing, "%");
+        for (how, encoding) in [("as in a call", encoding), ("with nearly all effort", effort)] {
+            let usual = reference.usual(encoding + processing);
+            let row = format!("encoding {how} and processing, {name}, CPU on the usual machine");
+            rows.add(row, usual, "%", Bound::AtMost(MOST));
+        }
     }
+    reference.tell(rows);
     Ok(())
 }
 
@@ -69,12 +78,7 @@ fn encoding(speech: &[f32], settings: codec::Settings) -> Result<f64> {
 
 /// What of a core some work on a minute of sound takes, in percent.
 fn share(work: impl FnOnce()) -> f64 {
-    let now = || {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
-    };
-    let before = now();
-    work();
+    let took = time_of(work);
     let sound = BLOCKS as f64 * BLOCK as f64 / f64::from(speech::RATE);
-    100.0 * now().saturating_sub(before).as_secs_f64() / sound
+    100.0 * took.as_secs_f64() / sound
 }

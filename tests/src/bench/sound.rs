@@ -1,15 +1,16 @@
 //! How late and how well people hear each other, and what that costs.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::{
     Options, devices, edges,
     figures::{largest, mean, median},
-    long, loss, mixing,
+    long, loss, mixing, network,
     pesq::Pesq,
     processing,
+    reference::Reference,
     row::{Bound, Rows},
     stage::{ONE_WAY_MS, Stage},
     talk::{Finished, Talk},
@@ -36,10 +37,6 @@ const SENTENCES: &str = "The birch canoe slid on the smooth planks. Glue the she
 const SECONDS: f64 = 42.0;
 /// Long enough for what a member costs.
 const CPU_SECONDS: f64 = 24.0;
-/// What the machine takes to encode a frame on which six percent were found to be a good bound.
-const USUAL_US: f64 = 92.0;
-/// So many are encoded to find out what this one takes.
-const FRAMES: usize = 500;
 /// PESQ is made for about that much at a time.
 const EXCERPT: usize = 8;
 /// As audio-pipe has them if nothing else is said.
@@ -63,6 +60,7 @@ pub(super) fn run(options: &Options, rows: &mut Rows<'_>) -> Result<()> {
     mixing::run(&bench.speeches, rows).context("many speakers")?;
     processing::run(&bench.speeches[0], &bench.speeches[1], rows).context("treat a voice")?;
     drop(bench);
+    network::run(options, rows).context("a call over bad wires")?;
     devices::run(rows).context("a call through devices")?;
     if options.long {
         long::run(options, rows).context("a long call")?;
@@ -131,6 +129,8 @@ impl Bench<'_> {
     }
 
     fn cost(&self, rows: &mut Rows<'_>) -> Result<()> {
+        let mut reference = Reference::default();
+        reference.measure(&self.speeches[0])?;
         let talk = self.talk("three", 3, CPU_SECONDS)?;
         let (from, to) = (Duration::from_secs(1), Duration::from_secs_f64(CPU_SECONDS - 2.0));
         talk.wait_until(from);
@@ -147,12 +147,13 @@ impl Bench<'_> {
         };
         let (puncher, audio_pipe) = (share(0), share(1));
         let both = puncher.zip(audio_pipe).map(|(puncher, audio_pipe)| puncher + audio_pipe);
-        rows.add("CPU of a member in a call of three", both, "%", Bound::Below(6.0));
+        reference.measure(&self.speeches[0])?;
+        let usual = both.and_then(|both| reference.usual(both));
+        rows.add("CPU of a member in a call of three, on the usual machine", usual, "%", Bound::Below(6.0));
+        rows.tell("  on this one", both, "%");
         rows.tell("  of that puncher", puncher, "%");
         rows.tell("  of that audio-pipe", audio_pipe, "%");
-        let encoding = encoding_us(&self.speeches[0])?;
-        rows.tell("  encoding a frame, with nothing else to do", encoding, "µs");
-        rows.tell("  CPU of a member where that takes 92 µs", both.map(|both| both * USUAL_US / encoding), "%");
+        reference.tell(rows);
         Ok(())
     }
 
@@ -221,7 +222,7 @@ impl Heard {
 }
 
 /// Everybody with everybody else.
-fn heard(finished: &Finished) -> Result<Vec<Heard>> {
+pub(super) fn heard(finished: &Finished) -> Result<Vec<Heard>> {
     let members = &finished.call.members;
     let mut all = Vec::new();
     for listener in members {
@@ -240,22 +241,6 @@ pub(super) fn excerpts(said: &Sound, heard: &Sound) -> Vec<(Sound, Sound)> {
     let cut = |samples: &[f32]| Sound { samples: samples.to_vec(), ..said.clone() };
     let pairs = said.samples.chunks_exact(len).zip(heard.samples.chunks_exact(len));
     pairs.map(|(said, heard)| (cut(said), cut(heard))).collect()
-}
-
-/// How long this machine takes to encode a frame of that speech, in microseconds: the shortest of several goes.
-fn encoding_us(speech: &[f32]) -> Result<f64> {
-    let settings = codec::Settings::default();
-    let frames = speech.chunks_exact(settings.frame_samples()?);
-    let mut shortest = f64::INFINITY;
-    for _ in 0..5 {
-        let mut encoder = codec::Encoder::new(settings)?;
-        let start = Instant::now();
-        for frame in frames.clone().take(FRAMES) {
-            encoder.encode(frame)?;
-        }
-        shortest = shortest.min(start.elapsed().as_secs_f64() * 1e6 / frames.len().min(FRAMES) as f64);
-    }
-    Ok(shortest)
 }
 
 fn cpu_times(processes: &[[Pid; 2]]) -> Result<Vec<[Duration; 2]>> {

@@ -34,6 +34,12 @@ impl Pid {
         resident(&text).context("a process has no VmRSS")
     }
 
+    /// What everything has sent that is in the same network namespace.
+    pub(super) fn sent(self) -> Result<Sent> {
+        let path = format!("/proc/{}/net/dev", self.0);
+        Ok(Sent::parse(&fs::read_to_string(path).context("read the interfaces of a process")?))
+    }
+
     /// The processes that it has started.
     pub(super) fn children(self) -> Result<Vec<Self>> {
         let entries = fs::read_dir("/proc").context("read /proc")?.flatten();
@@ -44,6 +50,43 @@ impl Pid {
     fn stat(self) -> Result<Stat> {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.0)).context("read the figures of a process")?;
         Stat::parse(&text).context("the figures of a process make no sense")
+    }
+}
+
+/// How long this thread has worked; what else the machine does is not in it.
+pub(super) fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// How long this thread works on something.
+pub(super) fn time_of(work: impl FnOnce()) -> Duration {
+    let before = thread_time();
+    work();
+    thread_time().saturating_sub(before)
+}
+
+/// What a network namespace has sent, as its interfaces count it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Sent {
+    /// Bytes of IP packets.
+    pub(super) bytes: u64,
+    packets: u64,
+}
+
+impl Sent {
+    /// Bytes of Ethernet's header.
+    const ETHERNET: u64 = 14;
+
+    fn parse(dev: &str) -> Self {
+        let lines = dev.lines().filter_map(|line| line.split_once(':'));
+        let outside = lines.filter(|(name, _)| name.trim() != "lo");
+        outside.fold(Self::default(), |sum, (_, counts)| {
+            let mut sent = counts.split_whitespace().skip(8).map_while(|count| count.parse::<u64>().ok());
+            let (bytes, packets) = (sent.next().unwrap_or(0), sent.next().unwrap_or(0));
+            let bytes = bytes.saturating_sub(Self::ETHERNET * packets);
+            Self { bytes: sum.bytes + bytes, packets: sum.packets + packets }
+        })
     }
 }
 
@@ -84,6 +127,15 @@ mod tests {
     fn memory_is_told_in_kilobytes() {
         assert_eq!(resident("Name:\tx\nVmHWM:\t  99 kB\nVmRSS:\t    1234 kB\n"), Some(1234 * 1024));
         assert_eq!(resident("Name:\tkthreadd\n"), None);
+    }
+
+    #[test]
+    fn what_went_out_is_counted_without_the_loopback_and_without_ethernet() {
+        let dev = "Inter-|   Receive                            |  Transmit\n \
+            face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    \
+            lo:  900  9 0 0 0 0 0 0  900  9 0 0 0 0 0 0\n  eth0:  1000 10 0 0 0 0 0 0  2000  20 0 0 0 0 0 0\n";
+        assert_eq!(Sent::parse(dev), Sent { bytes: 2000 - 20 * 14, packets: 20 });
+        assert_eq!(Sent::parse("nonsense"), Sent::default());
     }
 
     #[test]
