@@ -3,7 +3,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use link::LinkId;
 
-use crate::net::{Host, Pair};
+use netsim::Link;
+
+use crate::net::{DELAY, Host, LOSS_5, Pair};
 
 const PAYLOAD: usize = 100;
 const FRAME: Duration = Duration::from_millis(20);
@@ -45,4 +47,17 @@ fn a_voice_datagram_costs_23_bytes_and_29_with_the_confirmation_of_one_that_came
         println!("both talk every {frame:?}: mean {mean:.2} bytes, {} packets for 1000 datagrams", both.len());
         assert!(mean <= 29.5, "{mean} bytes");
     }
+}
+
+#[test]
+fn while_both_talk_nothing_is_sent_only_to_confirm_whatever_gets_lost_or_overtakes() {
+    let half = Link { jitter: Duration::from_millis(12), loss: LOSS_5, ..Link::of(DELAY / 2) };
+    let mut pair = Pair::over(3, half);
+    let b_link = pair.connect();
+    let (a, b) = ((pair.a, pair.link), (pair.b, b_link));
+    let both = lengths(&mut pair, &[a, b], FRAME / 2);
+    let mean = mean_overhead(&both, 1000);
+    println!("mean {mean:.2} bytes, {} packets for 1000 datagrams", both.len());
+    assert!(both.len() <= 1010, "{} packets for 1000 datagrams", both.len());
+    assert!(mean <= 29.5, "{mean} bytes");
 }
