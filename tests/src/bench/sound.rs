@@ -38,7 +38,7 @@ const SECONDS: f64 = 42.0;
 /// Long enough for what a member costs.
 const CPU_SECONDS: f64 = 24.0;
 /// PESQ is made for about that much at a time.
-const EXCERPT: usize = 8;
+pub(super) const EXCERPT: usize = 8;
 /// As audio-pipe has them if nothing else is said.
 const FRAME_MS: f64 = 10.0;
 const LOOK_AHEAD_MS: f64 = 6.5;
