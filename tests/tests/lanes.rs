@@ -1,7 +1,6 @@
 //! Voice and text from program to program.
 
 use std::{
-    f32::consts::TAU,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -9,7 +8,10 @@ use std::{
 use rustix::process::Signal;
 use tests::call::{Home, Member, Options, Program, Rendezvous, find};
 
-use crate::{Tests, listed, start_lab};
+use crate::{
+    Tests, listed, start_lab,
+    tones::{seconds_of, sounds_in, wav_in},
+};
 
 pub(crate) fn tests() -> Tests {
     listed![
@@ -20,7 +22,6 @@ pub(crate) fn tests() -> Tests {
     ]
 }
 
-const RATE: u32 = 48_000;
 const SECONDS: u32 = 4;
 const TONE_HZ: f32 = 440.0;
 /// What is played on the right, where two channels are sent.
@@ -61,7 +62,7 @@ fn a_talk_goes_both_ways() {
 }
 
 fn music_is_heard_on_the_side_where_it_was_played() {
-    for sound in talk(|home| wav_in(home, &[TONE_HZ, OTHER_HZ]), &["--music", "--stereo"]) {
+    for sound in talk(|home| wav_in(home, SECONDS, &[TONE_HZ, OTHER_HZ]), &["--music", "--stereo"]) {
         let sides = sounds_in(&sound.path().join("heard.wav"));
         let seconds: Vec<_> = sides.iter().zip([TONE_HZ, OTHER_HZ]).map(|(side, hz)| seconds_of(hz, side)).collect();
         assert!(seconds.len() == 2 && seconds.iter().all(|seconds| *seconds > 2.0), "{seconds:?} s of {SECONDS}");
@@ -111,44 +112,5 @@ fn a_text_is_acknowledged_and_read() {
 
 /// A tone in a WAV file.
 fn tone_in(home: &Home) -> PathBuf {
-    wav_in(home, &[TONE_HZ])
-}
-
-/// A tone in each channel of a WAV file.
-fn wav_in(home: &Home, tones: &[f32]) -> PathBuf {
-    let path = home.path().join("said.wav");
-    let (channels, sample_format) = (tones.len() as u16, hound::SampleFormat::Int);
-    let spec = hound::WavSpec { channels, sample_rate: RATE, bits_per_sample: 16, sample_format };
-    let mut file = hound::WavWriter::create(&path, spec).unwrap();
-    for n in 0..SECONDS * RATE {
-        for hz in tones {
-            let sample = 0.3 * (TAU * hz * n as f32 / RATE as f32).sin();
-            file.write_sample((sample * f32::from(i16::MAX)) as i16).unwrap();
-        }
-    }
-    file.finalize().unwrap();
-    path
-}
-
-/// Each channel of a WAV file.
-fn sounds_in(path: &Path) -> Vec<Vec<f32>> {
-    let mut file = hound::WavReader::open(path).unwrap();
-    assert_eq!(file.spec().sample_rate, RATE);
-    let channels = usize::from(file.spec().channels);
-    let samples: Vec<f32> = file.samples::<i16>().map(|sample| f32::from(sample.unwrap()) / 32768.0).collect();
-    (0..channels).map(|channel| samples.iter().skip(channel).step_by(channels).copied().collect()).collect()
-}
-
-/// How long a tone is heard: in how many tenths of a second most of the sound is at its frequency.
-fn seconds_of(hz: f32, samples: &[f32]) -> f32 {
-    let is_tone = |part: &&[f32]| {
-        let (mut cos, mut sin, mut power) = (0.0, 0.0, 0.0);
-        for (n, sample) in part.iter().enumerate() {
-            let angle = TAU * hz * n as f32 / RATE as f32;
-            (cos, sin, power) = (cos + sample * angle.cos(), sin + sample * angle.sin(), power + sample * sample);
-        }
-        let len = part.len() as f32;
-        power / len > 0.001 && 2.0 * (cos * cos + sin * sin) / len > 0.8 * power
-    };
-    samples.chunks_exact(RATE as usize / 10).filter(is_tone).count() as f32 / 10.0
+    wav_in(home, SECONDS, &[TONE_HZ])
 }

@@ -33,6 +33,8 @@ mod relayed;
 #[cfg(target_os = "linux")]
 mod strangers;
 #[cfg(target_os = "linux")]
+mod tones;
+#[cfg(target_os = "linux")]
 mod via;
 
 /// Tests by name.
