@@ -31,6 +31,8 @@ mod portmap;
 #[cfg(target_os = "linux")]
 mod relayed;
 #[cfg(target_os = "linux")]
+mod scripts;
+#[cfg(target_os = "linux")]
 mod strangers;
 #[cfg(target_os = "linux")]
 mod tones;
@@ -73,6 +75,7 @@ fn main() -> std::process::ExitCode {
         matrix::tests(),
         nat::tests(),
         relayed::tests(),
+        scripts::tests(),
         strangers::tests(),
         via::tests(),
     ];
@@ -85,6 +88,13 @@ fn main() -> std::process::ExitCode {
     }
     let hindrances = [&no_lab, &no_program, &no_miniupnpd];
     trials.extend(self::trials(portmap::tests(), hindrances.into_iter().any(Option::is_some)));
+    let no_speech = ["callreport", "speech"].iter().find_map(|name| tests::call::find(name).err());
+    let no_speech = no_speech.or_else(|| tests::lab::sandbox::tool("espeak-ng").err());
+    if let Some(hindrance) = &no_speech {
+        eprintln!("the test of the demo is skipped: {hindrance:#}");
+    }
+    let hindrances = [&no_lab, &no_program, &no_speech];
+    trials.extend(self::trials(scripts::demos(), hindrances.into_iter().any(Option::is_some)));
     trials.retain(|trial| names.is_empty() || names.iter().any(|name| trial.name().contains(name)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

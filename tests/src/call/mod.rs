@@ -6,8 +6,10 @@ mod member;
 mod miniupnpd;
 mod program;
 mod rendezvous;
+mod script;
 
 pub use member::{Member, Options, Peer, Portmap, State};
 pub use miniupnpd::{Miniupnpd, deafen};
 pub use program::{Home, Program, find};
 pub use rendezvous::Rendezvous;
+pub use script::VoiceChat;

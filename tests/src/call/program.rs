@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
 };
@@ -49,8 +49,15 @@ impl Home {
         Self(dir)
     }
 
-    const VARIABLES: [(&str, &str); 3] =
-        [("config", "XDG_CONFIG_HOME"), ("state", "XDG_STATE_HOME"), ("run", "XDG_RUNTIME_DIR")];
+    const VARIABLES: [(&str, &str); 4] =
+        [("config", "XDG_CONFIG_HOME"), ("state", "XDG_STATE_HOME"), ("run", "XDG_RUNTIME_DIR"), ("tmp", "TMPDIR")];
+
+    /// The sockets and temporary files that programs have there.
+    pub fn leftovers(&self) -> Vec<PathBuf> {
+        let within = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let dirs = ["tmp", "run", "run/punchline"].map(|dir| self.path().join(dir));
+        dirs.into_iter().flat_map(within).filter(|path| !path.is_dir()).collect()
+    }
 
     /// Where they are.
     pub fn path(&self) -> &Path {
@@ -64,13 +71,34 @@ impl Home {
         command
     }
 
-    /// A program that runs as this user, wherever it is started.
-    pub fn own(&self, program: &str) -> Command {
-        let mut command = Command::new(built(program));
-        command.env("HOME", self.path()).current_dir(self.path());
-        command.envs(Self::VARIABLES.map(|(name, variable)| (variable, self.path().join(name))));
+    /// One of our scripts that runs in a node of the lab as this user, with the programs that are built.
+    pub fn script(&self, lab: &Lab, node: &str, script: &str) -> Command {
+        let mut command = self.own("natlab");
+        command.args(["exec", node, "--"]).arg(script_at(script)).env("LAB_PREFIX", lab.prefix());
         command
     }
+
+    /// One of our scripts that runs as this user, with the programs that are built.
+    pub fn own_script(&self, script: &str) -> Command {
+        self.as_user(Command::new(script_at(script)))
+    }
+
+    /// A program that runs as this user, wherever it is started.
+    pub fn own(&self, program: &str) -> Command {
+        self.as_user(Command::new(built(program)))
+    }
+
+    fn as_user(&self, mut command: Command) -> Command {
+        command.env("HOME", self.path()).current_dir(self.path());
+        command.envs(Self::VARIABLES.map(|(name, variable)| (variable, self.path().join(name))));
+        // What scripts look at: which programs to run.
+        command.env("PROGRAMS", built("natlab").parent().expect("a directory"));
+        command
+    }
+}
+
+fn script_at(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(name)
 }
 
 fn built(program: &str) -> PathBuf {
@@ -105,6 +133,20 @@ impl Program {
         let lines = lines_of(child.stderr.take().expect("a pipe"));
         let log = home.path().join("none");
         (Self { name: name.to_owned(), child, lines, said: Vec::new(), log }, stdout)
+    }
+
+    /// Starts a program that is typed to, as at a terminal: what it says on stdout and on stderr comes in one.
+    ///
+    /// Its end is that of all programs it has started, unless these write elsewhere.
+    pub fn typed_to(home: &Home, name: &str, command: &mut Command) -> (Self, ChildStdin) {
+        let (output, input) = std::io::pipe().expect("a pipe");
+        command.stdin(Stdio::piped()).stdout(input.try_clone().expect("its end")).stderr(input);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("start {name}: {error}"));
+        // The command has the pipe's other ends until then.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let stdin = child.stdin.take().expect("a pipe");
+        let log = home.path().join("none");
+        (Self { name: name.to_owned(), child, lines: lines_of(output), said: Vec::new(), log }, stdin)
     }
 
     /// The next line; panics if there is none in time.
