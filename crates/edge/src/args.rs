@@ -50,7 +50,8 @@ pub fn parse<T: Parser>() -> Result<T, ExitCode> {
     })
 }
 
-/// Starts the log on stderr. `PUNCHLINE_LOG`, or else `RUST_LOG`, overrides the options.
+/// Starts the log on stderr. `PUNCHLINE_LOG`, or else `RUST_LOG`, overrides the options. When and where in the code something was said
+/// is told to those alone who ask for more than warnings.
 pub fn logging(verbose: u8, quiet: bool) {
     let level = match (quiet, verbose) {
         (true, _) => "error",
@@ -60,9 +61,12 @@ pub fn logging(verbose: u8, quiet: bool) {
         _ => "trace",
     };
     let wanted = ["PUNCHLINE_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok());
-    let filter = wanted.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(level));
+    let wanted = wanted.and_then(|text| EnvFilter::try_new(text).ok());
+    let is_for_people = verbose == 0 && wanted.is_none();
+    let filter = wanted.unwrap_or_else(|| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact();
     // A second call, as in tests, changes nothing.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().try_init();
+    let _ = if is_for_people { log.without_time().with_target(false).try_init() } else { log.try_init() };
 }
 
 /// Asks the system for SIGTERM at the parent's end; where it can't be asked, says so.
