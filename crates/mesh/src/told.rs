@@ -116,7 +116,7 @@ impl Mesh {
         match self.secret.as_ref()?.open_card(key, sealed) {
             Ok(card) => Some(card),
             Err(error) => {
-                tracing::warn!(key = %key.short(), %error, "ignored a member whose card is not sealed with the channel's secret");
+                tracing::warn!(key = %key.short(), %error, "ignored a member who has another password or invite link for this channel, or none");
                 None
             }
         }
