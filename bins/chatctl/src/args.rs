@@ -35,6 +35,11 @@ pub(crate) enum Command {
     /// Show who is there, by which path, and whose voice is heard
     Peers,
     /// Chat line by line
+    ///
+    /// Without a terminal, every line of stdin is sent to everybody who is there by then, and what comes is printed. It ends with stdin, once
+    /// it is known what became of each text: the exit code is 0 if everybody had it, else that of the first text that did not get
+    /// through: 69 if nobody has it, as when nobody was there, 75 if only some have.
+    /// A script that has to wait for somebody uses `chatctl send --wait SECONDS`.
     Chat(Chat),
     /// List, create and delete the channels of a rendezvous
     Channels(Channels),

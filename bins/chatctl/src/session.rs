@@ -156,7 +156,8 @@ impl Session {
     fn edit(&self, mut editor: DefaultEditor, opened: &Opened, interrupted: &AtomicBool) -> anyhow::Result<ExitCode> {
         self.wait_for_introduction();
         let channel = Remote(&opened.channel).show();
-        self.screen.say(&format!("* this is {channel}; /help says what you can type"))?;
+        let alone = if self.is_alone() { ", and nobody else is here yet" } else { "" };
+        self.screen.say(&format!("* this is {channel}{alone}; /help says what you can type"))?;
         let prompt = format!("{}> ", Remote(&opened.name).show());
         let edited = self.edit_lines(&mut editor, &prompt, interrupted);
         self.state().edited = true;
@@ -223,6 +224,12 @@ impl Session {
     fn wait_for_introduction(&self) {
         let is_waiting = |state: &mut State| !state.room.is_introduced() && state.puncher == Puncher::There;
         drop(self.wait_while(self.state(), INTRODUCTION_WAIT, is_waiting));
+    }
+
+    /// Whether it is known that nobody else is there.
+    fn is_alone(&self) -> bool {
+        let state = self.state();
+        state.room.is_introduced() && state.room.peers().next().is_none()
     }
 
     fn take(&self, line: &str) -> anyhow::Result<Next> {

@@ -7,20 +7,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wire::agent::{FromPuncher, Peers, ToPuncher};
+use wire::agent::{FromPuncher, PeerStatus, Peers, ToPuncher};
 
 use crate::fake::{Connection, Home, KEPT, peer};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A terminal with a chat session in it; alice is there.
+/// A terminal with a chat session in it.
 struct Terminal {
     home: Home,
 }
 
 impl Terminal {
-    /// `None`, visibly, where there is no tmux.
+    /// One where alice is there.
     fn start(columns: u32, args: &str) -> Option<(Self, Connection)> {
+        Self::among(&[peer(1, "alice")], columns, args)
+    }
+
+    /// `None`, visibly, where there is no tmux.
+    fn among(peers: &[PeerStatus], columns: u32, args: &str) -> Option<(Self, Connection)> {
         if Command::new("tmux").arg("-V").stdout(Stdio::null()).status().is_err() {
             // Not by eprintln!: the test harness would hide it.
             std::io::stderr()
@@ -37,7 +42,7 @@ impl Terminal {
         terminal.tmux(&["set-option", "-g", "history-limit", "20000"]);
         terminal.tmux(&["set-option", "-g", "remain-on-exit", "on"]);
         terminal.tmux(&["new-window", &shell]);
-        let connection = puncher.open(&[peer(1, "alice")]);
+        let connection = puncher.open(peers);
         terminal.wait_for("the prompt", |lines| lines.last().is_some_and(|line| line == "me>"));
         Some((terminal, connection))
     }
@@ -146,6 +151,17 @@ fn messages_and_status_come_without_a_key_press_above_the_line() {
     let end = &lines[lines.len() - 5..];
     let bob = "* bob is connected: direct, 203.0.113.7:40112, 38 ms";
     assert_eq!(end, ["alice: two", "       lines", "* bob has joined", bob, "me> half a sen"]);
+}
+
+#[test]
+fn who_is_alone_is_told_so_at_the_start() {
+    let alone = "* this is lobby, and nobody else is here yet; /help says what you can type";
+    let at_the_start = |peers: &[PeerStatus]| Terminal::among(peers, 200, "").map(|(terminal, _)| terminal.lines());
+
+    let Some(lines) = at_the_start(&[]) else { return };
+    assert!(lines.iter().any(|line| line == alone), "{lines:?}");
+    let Some(lines) = at_the_start(&[peer(1, "alice")]) else { return };
+    assert!(lines.iter().all(|line| line != alone), "{lines:?}");
 }
 
 #[test]
