@@ -5,5 +5,6 @@ mod hostile;
 mod mixing;
 mod outages;
 mod playing;
+mod sides;
 mod stereo;
 mod traces;

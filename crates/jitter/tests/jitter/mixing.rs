@@ -2,54 +2,29 @@
 
 use std::time::Instant;
 
-use jitter::{Config, Decode, Heard, Mixer, Undecodable};
+use jitter::{Config, Heard, Mixer};
 use wire::{
     PeerTag,
     voice::{Flags, Frame, MediaTime, Report, Voice},
 };
 
-use crate::call::{millis, start};
+use crate::{
+    call::{millis, start},
+    sides::Sides,
+};
 
 const ALICE: PeerTag = PeerTag(1);
 const BOB: PeerTag = PeerTag(2);
 
-/// Decodes a packet to the level that its last byte says, in hundredths.
-struct Level;
-
-impl Decode for Level {
-    fn decode(&mut self, opus: &[u8], out: &mut [f32]) -> Result<usize, Undecodable> {
-        out.fill(f32::from(opus[2]) / 100.0);
-        Ok(out.len())
-    }
-
-    fn decode_fec(&mut self, _: &[u8], _: &mut [f32]) -> Result<usize, Undecodable> {
-        Err(Undecodable)
-    }
-
-    fn deep_reach(&mut self, _: &[u8]) -> usize {
-        0
-    }
-
-    fn decode_deep(&mut self, _: &[u8], _: usize, _: &mut [f32]) -> Result<usize, Undecodable> {
-        Err(Undecodable)
-    }
-
-    fn conceal(&mut self, out: &mut [f32]) {
-        out.fill(0.0);
-    }
-
-    fn reset(&mut self, _channels: usize) {}
-}
-
 struct Room {
-    mixer: Mixer<Level>,
+    mixer: Mixer<Sides>,
     start: Instant,
     frames: u16,
 }
 
 impl Room {
     fn new() -> Self {
-        Self { mixer: Mixer::new(Config::default(), || Level), start: start(), frames: 0 }
+        Self { mixer: Mixer::new(Config::default(), Sides::default), start: start(), frames: 0 }
     }
 
     fn now(&self) -> Instant {
@@ -67,7 +42,7 @@ impl Room {
             time: MediaTime(u32::from(self.frames) * 4),
             flags,
             level: 0,
-            opus: &[8 << 3, 0, level],
+            opus: &[8 << 3, level, level],
             copies: Vec::new(),
         });
         self.mixer.push(who, &voice.to_bytes(), self.now()).expect("a voice packet")
@@ -248,7 +223,7 @@ fn a_report_of_the_peer_is_handed_back() {
 #[test]
 fn there_are_only_so_many_speakers_and_who_is_silent_gives_way() {
     let mut room = Room::new();
-    let all: Vec<(PeerTag, u8)> = (0..Mixer::<Level>::MAX_SPEAKERS as u32).map(|tag| (PeerTag(tag + 10), 1)).collect();
+    let all: Vec<(PeerTag, u8)> = (0..Mixer::<Sides>::MAX_SPEAKERS as u32).map(|tag| (PeerTag(tag + 10), 1)).collect();
     room.hear(&all);
     assert_eq!(room.say(ALICE, 20), Heard::Refused);
 

@@ -2,13 +2,16 @@
 
 use std::time::Instant;
 
-use jitter::{Config, Decode, Mixer, Stats, Undecodable};
+use jitter::{Config, Mixer, Stats};
 use wire::{
     PeerTag,
     voice::{Flags, Frame, MediaTime, Voice},
 };
 
-use crate::call::{Call, Dice, Path, Wireless, millis, start};
+use crate::{
+    call::{Call, Dice, Path, Wireless, millis, start},
+    sides::Sides,
+};
 
 /// What became of a call in two channels, if it is much the same as in one: where exactly sound is cut may differ.
 /// [`Call::run`] sees to it that the channels are apart in every sample.
@@ -64,41 +67,6 @@ fn a_clock_that_is_off_is_followed_on_both_sides() {
     assert!((two.drift_ppm - 200.0).abs() < 10.0, "{two:?}");
 }
 
-/// Decodes packets whose third byte is the level on the left, in hundredths, and the last one that on the right.
-struct Sides(usize);
-
-impl Decode for Sides {
-    fn decode(&mut self, opus: &[u8], out: &mut [f32]) -> Result<usize, Undecodable> {
-        let [.., left, right] = opus else { return Err(Undecodable) };
-        let [left, right] = [left, right].map(|level| f32::from(*level) / 100.0);
-        match self.0 {
-            2 => out.chunks_exact_mut(2).for_each(|sample| sample.copy_from_slice(&[left, right])),
-            _ => out.fill((left + right) / 2.0),
-        }
-        Ok(out.len() / self.0)
-    }
-
-    fn decode_fec(&mut self, _: &[u8], _: &mut [f32]) -> Result<usize, Undecodable> {
-        Err(Undecodable)
-    }
-
-    fn deep_reach(&mut self, _: &[u8]) -> usize {
-        0
-    }
-
-    fn decode_deep(&mut self, _: &[u8], _: usize, _: &mut [f32]) -> Result<usize, Undecodable> {
-        Err(Undecodable)
-    }
-
-    fn conceal(&mut self, out: &mut [f32]) {
-        out.fill(0.0);
-    }
-
-    fn reset(&mut self, channels: usize) {
-        self.0 = channels;
-    }
-}
-
 const BAND: PeerTag = PeerTag(1);
 const VOICE: PeerTag = PeerTag(2);
 const STEREO: u8 = 30 << 3 | 4;
@@ -109,7 +77,7 @@ type Alone = (PeerTag, usize, Vec<f32>);
 
 /// What is heard in so many channels, in the end, of who sends what; and of each alone.
 fn heard(channels: usize, gain: f32, says: &[(PeerTag, [u8; 4])]) -> (Vec<f32>, Vec<Alone>) {
-    let mut mixer = Mixer::new(Config { channels, ..Config::default() }, || Sides(1));
+    let mut mixer = Mixer::new(Config { channels, ..Config::default() }, Sides::default);
     mixer.set_gain(BAND, gain);
     let (start, mut out, mut alone): (Instant, _, _) = (start(), vec![0.0; 480 * channels], Vec::new());
     for n in 0..50_u16 {
