@@ -31,6 +31,19 @@ impl Resampler {
         Self::new(from, to, channels, (64, (from as usize / 400).max(1)))
     }
 
+    /// A quick one, if there is anything to do.
+    pub(crate) fn quick_if_needed(from: u32, to: u32, channels: usize) -> Result<Option<Self>> {
+        (from != to).then(|| Self::quick(from, to, channels)).transpose()
+    }
+
+    /// These samples at the other rate, in `room`; the same ones where there is no other rate.
+    pub(crate) fn apply<'a>(resampler: &mut Option<Self>, samples: &'a [f32], room: &'a mut Vec<f32>) -> &'a [f32] {
+        let Some(resampler) = resampler else { return samples };
+        room.clear();
+        resampler.push(samples, room);
+        room
+    }
+
     fn new(from: u32, to: u32, channels: usize, (taps, chunk): (usize, usize)) -> Result<Self> {
         let ratio = f64::from(to) / f64::from(from);
         let filter = SincInterpolationParameters::new(taps, WindowFunction::BlackmanHarris2);
@@ -119,6 +132,19 @@ mod tests {
             // About a sample off at most: the delay of the filter is no whole number of them.
             assert!(worst < 1.2 * std::f32::consts::TAU * 440.0 / to as f32, "{from} to {to}: off by {worst}");
         }
+    }
+
+    #[test]
+    fn what_is_at_the_right_rate_stays_as_it_is() {
+        let (tone, mut room) = ([0.1, 0.2, 0.3], vec![9.0]);
+        let mut none = Resampler::quick_if_needed(48_000, 48_000, 1).expect("a resampler");
+        let mut one = Resampler::quick_if_needed(16_000, 48_000, 1).expect("a resampler");
+
+        assert_eq!(Resampler::apply(&mut none, &tone, &mut room), tone);
+        // What is in the room from before is gone.
+        assert!(!Resampler::apply(&mut one, &tone, &mut room).contains(&9.0));
+        let second = Resampler::apply(&mut one, &[0.1; 1600], &mut room).len();
+        assert!((4000..=4800).contains(&second), "{second} samples of 4800");
     }
 
     #[test]

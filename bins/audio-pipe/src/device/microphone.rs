@@ -155,7 +155,7 @@ impl Running {
         let ear = Ear { ring: producer, shared: Arc::clone(&shared), channels, ins: chosen.channels.into() };
         let stream = Stream::listen(&chosen, ear)?;
         let (rate, pulse) = (chosen.rate, Pulse::new(Instant::now()));
-        let resampler = if rate == RATE { None } else { Some(Resampler::quick(rate, RATE, channels)?) };
+        let resampler = Resampler::quick_if_needed(rate, RATE, channels)?;
         let (resampled, reshaped) = (Vec::new(), Vec::new());
         let Chosen { name, system, .. } = chosen;
         Ok(Self { _stream: stream, ring, channels, resampled, reshaped, shared, resampler, rate, pulse, name, system })
@@ -178,14 +178,7 @@ impl Running {
         let Ok(chunk) = self.ring.read_chunk(self.ring.slots()) else { return };
         let (first, second) = chunk.as_slices();
         for samples in [first, second] {
-            let samples = match &mut self.resampler {
-                None => samples,
-                Some(resampler) => {
-                    self.resampled.clear();
-                    resampler.push(samples, &mut self.resampled);
-                    &self.resampled
-                }
-            };
+            let samples = Resampler::apply(&mut self.resampler, samples, &mut self.resampled);
             ready.extend_from_slice(reshape(samples, [self.channels, channels], &mut self.reshaped));
         }
         chunk.commit_all();

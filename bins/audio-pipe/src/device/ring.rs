@@ -50,7 +50,7 @@ impl Ring {
             primed: false,
         };
         let stream = Stream::speak(chosen, mouth)?;
-        let resampler = if rate == RATE { None } else { Some(Resampler::quick(RATE, rate, channels)?) };
+        let resampler = Resampler::quick_if_needed(RATE, rate, channels)?;
         let (resampled, margin) = (Vec::new(), Margin::new());
         Ok(Self { _stream: stream, ring, channels, shared, resampler, resampled, rate, margin })
     }
@@ -67,14 +67,7 @@ impl Ring {
     }
 
     pub(super) fn play(&mut self, samples: &[f32]) {
-        let samples = match &mut self.resampler {
-            None => samples,
-            Some(resampler) => {
-                self.resampled.clear();
-                resampler.push(samples, &mut self.resampled);
-                &self.resampled
-            }
-        };
+        let samples = Resampler::apply(&mut self.resampler, samples, &mut self.resampled);
         // The ring is never so full that something is left out; if it were, the oldest sound would be the least useful.
         let fitting = samples.len().min(self.ring.slots()) / self.channels * self.channels;
         if let Ok(mut chunk) = self.ring.write_chunk(fitting) {
