@@ -6,6 +6,7 @@
 
 mod backlog;
 mod connection;
+mod demand;
 mod player;
 mod stream;
 

@@ -11,28 +11,21 @@ use pulseaudio::protocol::{
 
 use super::backlog::Backlog;
 use super::connection::{Connection, Message};
+use super::demand::Demand;
 use super::{LATENCY_EVERY, SAMPLE, bytes, map, spec, waiting};
 
 /// The most that is given at a time, in samples: 10 ms.
 const MOST: usize = codec::RATE as usize / 100;
-/// No server that plays wants more than a second.
-const MOST_WANTED: usize = codec::RATE as usize;
 
 /// A stream to a sink, for whoever asks what it wants and gives it: one channel or two, 48 kHz.
 pub(in crate::device) struct Player {
     connection: Connection,
     channel: u32,
     channels: usize,
-    /// How much is asked for at a time, and how much of it given, in samples of each channel.
-    period: usize,
+    /// How much is given at a time, in samples of each channel.
     step: usize,
     backlog: Backlog,
-    /// Samples that the server said it holds: PipeWire never has less than its graph takes at once.
-    least: usize,
-    /// Samples that the server has asked for and not got.
-    wanted: usize,
-    /// Samples that came too late to be heard.
-    missed: u64,
+    demand: Demand,
     outgoing: Vec<u8>,
     latency: Latency,
 }
@@ -73,12 +66,9 @@ impl Player {
             connection,
             channel,
             channels,
-            period,
             step: period.min(MOST),
             backlog,
-            least: samples(reply.buffer_attr.target_length).min(MOST_WANTED),
-            wanted: samples(reply.requested_bytes).min(MOST_WANTED),
-            missed: 0,
+            demand: Demand::new(period, samples(reply.buffer_attr.target_length), samples(reply.requested_bytes)),
             outgoing: Vec::new(),
             latency: Latency { asked: None, due: now, value: None },
         })
@@ -91,12 +81,15 @@ impl Player {
     /// If the server or the sink is gone.
     pub(in crate::device) fn wait(&mut self, patience: Duration) -> Result<Option<usize>> {
         // What it wants short of a period it goes on wanting: sound is always given by the same measure.
-        while self.wanted < self.step {
+        while !self.demand.wants(self.step) {
             self.connection.set_patience(patience)?;
             let version = self.connection.version();
             match self.connection.receive()? {
                 None => return Ok(None),
-                Some(Message::Command(_, Command::Request(Request { length, .. }), _)) => self.note_request(length),
+                Some(Message::Command(_, Command::Request(Request { length, .. }), _)) => {
+                    let samples = length as usize / (SAMPLE * self.channels);
+                    self.demand.note_request(samples, self.backlog.periods());
+                }
                 Some(Message::Command(seq, Command::Reply, mut rest)) if self.latency.asked == Some(seq) => {
                     let latency = TagStructReader::new(&mut rest, version).read::<PlaybackLatency>()?;
                     let queued = waiting(latency.write_offset, latency.read_offset, self.channels);
@@ -120,7 +113,7 @@ impl Player {
     /// # Errors
     /// If the server is gone.
     pub(in crate::device) fn play(&mut self, samples: &[f32]) -> Result<()> {
-        self.wanted = self.wanted.saturating_sub(samples.len() / self.channels);
+        self.demand.note_given(samples.len() / self.channels);
         let mut head = [0; DESCRIPTOR_SIZE];
         let length = size_of_val(samples) as u32;
         let descriptor = Descriptor { length, channel: self.channel, offset: 0, flags: DescriptorFlags::empty() };
@@ -133,12 +126,12 @@ impl Player {
 
     /// Samples that came too late to be heard, so far.
     pub(in crate::device) fn missed(&self) -> u64 {
-        self.missed
+        self.demand.missed()
     }
 
     /// How much sound the server and the device hold.
     pub(in crate::device) fn held(&self) -> Duration {
-        let samples = self.least.max(self.period * self.backlog.periods() as usize) as u64;
+        let samples = self.demand.held(self.backlog.periods()) as u64;
         Duration::from_micros(samples * 1_000_000 / u64::from(codec::RATE))
     }
 
@@ -152,13 +145,6 @@ impl Player {
         self.connection.handle()
     }
 
-    fn note_request(&mut self, length: u32) {
-        self.wanted = (self.wanted + length as usize / (SAMPLE * self.channels)).min(MOST_WANTED);
-        // It never wants more than it holds, and the period that is not given yet, unless it has played on without sound.
-        let all = self.least.max(self.period * self.backlog.periods() as usize) + self.period;
-        self.missed += self.wanted.saturating_sub(all) as u64;
-    }
-
     fn look_around(&mut self, now: Instant) -> Result<()> {
         if now < self.latency.due {
             return Ok(());
@@ -170,7 +156,7 @@ impl Player {
     }
 
     fn follow_backlog(&mut self) -> Result<()> {
-        let buffer_attr = buffers((self.period * SAMPLE * self.channels) as u32, &self.backlog);
+        let buffer_attr = buffers((self.demand.period() * SAMPLE * self.channels) as u32, &self.backlog);
         tracing::debug!(bytes = buffer_attr.target_length, "The server holds another amount of sound");
         let (index, adjust_latency, early_requests) = (self.channel, true, false);
         let params = SetPlaybackStreamBufferAttrParams { index, buffer_attr, adjust_latency, early_requests };
