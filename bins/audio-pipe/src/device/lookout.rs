@@ -73,23 +73,23 @@ fn watch(direction: Direction, wanted: Option<&str>, on: System, view: &View) {
         let is_sure = found == last;
         *view.best.lock().unwrap_or_else(PoisonError::into_inner) = found.clone().filter(|_| is_sure);
         last = found;
-        let Some(known) = &mut host else {
-            thread::park_timeout(EVERY);
-            continue;
-        };
-        // What was seen once is looked at again after a while; what was seen twice holds until there are news.
-        let is_time = || view.over.load(Ordering::Acquire) || view.forgotten.swap(false, Ordering::AcqRel) || !is_sure;
-        loop {
-            match known.wait(EVERY) {
-                Ok(false) if !is_time() => {}
-                Ok(_) => break,
-                Err(_) => {
+        match &mut host {
+            None => thread::park_timeout(EVERY),
+            Some(known) => {
+                if wait(known, view, is_sure).is_err() {
                     host = None;
-                    break;
                 }
             }
         }
     }
+}
+
+/// Waits until it is time to look again: what was seen once is looked at again after a while; what was seen twice holds
+/// until there are news.
+fn wait(host: &mut Host, view: &View, is_sure: bool) -> Result<()> {
+    let is_time = || view.over.load(Ordering::Acquire) || view.forgotten.swap(false, Ordering::AcqRel) || !is_sure;
+    while !host.wait(EVERY)? && !is_time() {}
+    Ok(())
 }
 
 /// A system that tells of changes, if it can.
