@@ -5,16 +5,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use speech::Settings;
 use wire::local::{Mode, Sent};
 
 use crate::device::PERIOD;
-use crate::file::{Encoding, Layout};
 use crate::voice_settings::VoiceSettings;
 
+mod files;
+mod values;
 mod voice;
 
+pub(crate) use files::{DecodeArgs, EncodeArgs, RawInput};
+pub(crate) use values::bitrate;
+use values::{frame, period, unix_seconds, within};
 pub(crate) use voice::VoiceArgs;
 
 /// Microphone to Opus frames, Opus frames to loudspeaker; each stage also alone, on files and pipes.
@@ -252,121 +256,6 @@ pub(crate) struct LatencyArgs {
     pub(crate) within: Duration,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct EncodeArgs {
-    /// What to read
-    #[arg(value_name = "INPUT", default_value = "-")]
-    pub(crate) input: PathBuf,
-    /// What to write
-    #[arg(value_name = "OUTPUT", default_value = "-")]
-    pub(crate) output: PathBuf,
-    #[command(flatten)]
-    pub(crate) raw: RawInput,
-    /// Bits per second, such as 40000 or 40k; 40k unless said, 64k of two channels, 128k of music
-    #[arg(long, value_name = "BITS", value_parser = bitrate)]
-    pub(crate) bitrate: Option<u32>,
-    /// For music rather than speech
-    #[arg(long)]
-    pub(crate) music: bool,
-    /// Mix two channels into one; more than two are in any case
-    #[arg(long)]
-    pub(crate) mono: bool,
-    /// How much sound one packet carries: 2.5, 5, 10, 20, 40 or 60
-    #[arg(long, value_name = "MS", default_value = "20", value_parser = frame)]
-    pub(crate) frame_ms: Duration,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct DecodeArgs {
-    /// What to read
-    #[arg(value_name = "INPUT", default_value = "-")]
-    pub(crate) input: PathBuf,
-    /// What to write
-    #[arg(value_name = "OUTPUT", default_value = "-")]
-    pub(crate) output: PathBuf,
-    /// Write bare samples, 48 kHz, instead of WAV
-    #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "s16le")]
-    pub(crate) raw: Option<Raw>,
-    /// Write 32-bit floats instead of 16-bit integers
-    #[arg(long, conflicts_with = "raw")]
-    pub(crate) float: bool,
-}
-
-/// Input without a header.
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct RawInput {
-    /// Read bare samples instead of WAV
-    #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "s16le")]
-    raw: Option<Raw>,
-    /// Samples per second of bare samples
-    #[arg(long, value_name = "HZ", default_value = "48000", requires = "raw", value_parser = clap::value_parser!(u32).range(1000..=768_000))]
-    rate: u32,
-    /// Channels of bare samples
-    #[arg(long, value_name = "N", default_value = "1", requires = "raw", value_parser = clap::value_parser!(u16).range(1..=64))]
-    channels: u16,
-}
-
-impl RawInput {
-    /// What bare samples look like, if they are bare.
-    pub(crate) fn layout(self) -> Option<Layout> {
-        self.raw.map(|raw| Layout { encoding: raw.encoding(), rate: self.rate, channels: self.channels })
-    }
-}
-
-/// How bare samples are written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Raw {
-    /// 16-bit integers, little-endian
-    S16le,
-    /// 32-bit floats, little-endian
-    #[value(alias = "f32")]
-    F32le,
-}
-
-impl Raw {
-    pub(crate) fn encoding(self) -> Encoding {
-        match self {
-            Self::S16le => Encoding::S16,
-            Self::F32le => Encoding::F32,
-        }
-    }
-}
-
-pub(crate) fn bitrate(text: &str) -> Result<u32, String> {
-    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
-        Some(digits) => (digits, 1000),
-        None => (text, 1),
-    };
-    let bits = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
-    bits.filter(|bits| (6000..=510_000).contains(bits)).ok_or_else(|| "not between 6k and 510k".to_owned())
-}
-
-fn frame(text: &str) -> Result<Duration, String> {
-    let frame = match text {
-        "2.5" => Duration::from_micros(2500),
-        "5" | "10" | "20" | "40" | "60" => Duration::from_millis(text.parse().unwrap_or(10)),
-        _ => return Err("not one of 2.5, 5, 10, 20, 40, 60".to_owned()),
-    };
-    Ok(frame)
-}
-
-fn unix_seconds(text: &str) -> Result<f64, String> {
-    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.0..1e10).contains(seconds));
-    seconds.ok_or_else(|| "not seconds since 1970".to_owned())
-}
-
-fn period(text: &str) -> Result<Duration, String> {
-    let millis = text.parse::<f64>().ok().filter(|millis| (1.0..=200.0).contains(millis));
-    millis
-        .map(|millis| Duration::from_micros((millis * 1000.0) as u64))
-        .ok_or_else(|| "not between 1 and 200".to_owned())
-}
-
-fn within(text: &str) -> Result<Duration, String> {
-    let millis = text.parse::<u64>().ok().filter(|millis| (50..=1000).contains(millis));
-    millis.map(Duration::from_millis).ok_or_else(|| "not between 50 and 1000".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -399,18 +288,5 @@ mod tests {
         {
             assert_eq!(source(&format!("--music {processing}")), None, "{processing}");
         }
-    }
-
-    #[test]
-    fn numbers_are_read_as_people_write_them() {
-        assert_eq!(bitrate("40k"), Ok(40_000));
-        assert_eq!(bitrate("24000"), Ok(24_000));
-        assert!(["", "k", "5k", "511k", "-1", "9999999k"].iter().all(|text| bitrate(text).is_err()));
-        assert_eq!(frame("2.5"), Ok(Duration::from_micros(2500)));
-        assert!(frame("15").is_err());
-        assert_eq!(period("2.5"), Ok(Duration::from_micros(2500)));
-        assert!(period("NaN").is_err());
-        assert_eq!(unix_seconds("1700000000.25"), Ok(1_700_000_000.25));
-        assert!(["inf", "-1", "NaN", "1e300"].iter().all(|text| unix_seconds(text).is_err()));
     }
 }
