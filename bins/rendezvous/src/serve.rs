@@ -81,7 +81,7 @@ async fn serve(
     let cores = Cores { endpoint, registry, relay };
     let driver = {
         let (feed, observers) = (Arc::clone(&feed), Arc::clone(&observers));
-        move |udp| Driver::new(udp, tunnels, cores, feed, asks, observers)
+        move || Driver::new(signalling, tunnels, cores, feed, asks, observers)
     };
     let gate = GateConfig { limit_loopback: args.limit_loopback, new_channels: args.new_channels, seed: seed()? };
     let server = ServerInfo { key: identity.key(), udp_port: udp_at.port(), adhoc: !args.no_adhoc };
@@ -102,7 +102,7 @@ async fn serve(
             tracing::warn!(error = %format!("{error:#}"), "STUN is answered at the signalling port alone");
         }
     });
-    let mut driving = tokio::spawn(udp::drive(signalling, driver, stop));
+    let mut driving = tokio::spawn(udp::drive(driver, stop));
     let serving = tokio::spawn(http::serve(http, app));
 
     announce(args, udp_at, http_at, identity)?;

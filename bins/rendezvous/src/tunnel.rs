@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -147,28 +148,14 @@ struct Open {
 }
 
 impl Tunnels {
-    /// The next datagram, and the made-up address of its tunnel; does not end as long as the program runs.
-    pub(crate) async fn receive(&mut self) -> (SocketAddr, Bytes) {
-        loop {
-            match self.arrivals.recv().await {
-                Some(arrival) => {
-                    if let Some(datagram) = self.take(arrival) {
-                        return datagram;
-                    }
-                }
-                None => std::future::pending().await,
-            }
-        }
-    }
-
-    /// The next datagram, if one has come already.
-    pub(crate) fn try_receive(&mut self) -> Option<(SocketAddr, Bytes)> {
-        while let Ok(arrival) = self.arrivals.try_recv() {
+    /// The next datagram, and the made-up address of its tunnel; none comes any more when the program ends.
+    pub(crate) fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<(SocketAddr, Bytes)> {
+        while let Poll::Ready(Some(arrival)) = self.arrivals.poll_recv(context) {
             if let Some(datagram) = self.take(arrival) {
-                return Some(datagram);
+                return Poll::Ready(datagram);
             }
         }
-        None
+        Poll::Pending
     }
 
     fn take(&mut self, arrival: Arrival) -> Option<(SocketAddr, Bytes)> {
@@ -195,6 +182,8 @@ impl Tunnels {
 
 #[cfg(test)]
 mod tests {
+    use std::{future::poll_fn, task::Waker};
+
     use super::*;
 
     fn numbered(number: u64) -> Bytes {
@@ -236,14 +225,14 @@ mod tests {
         let peer = "192.0.2.1:4000".parse().unwrap();
         let (sender, receiver) = entrance.open(peer).await.unwrap();
         sender.send(numbered(1)).await.unwrap();
-        let (at, datagram) = tunnels.receive().await;
+        let (at, datagram) = poll_fn(|context| tunnels.poll_receive(context)).await;
         assert_eq!((tunnels.peer(at), datagram), (Some(peer), numbered(1)));
 
         tunnels.send(at, &numbered(2), Instant::now());
         assert_eq!(receiver.next().await, numbered(2));
 
         sender.close().await;
-        assert!(tunnels.try_receive().is_none());
+        assert!(tunnels.poll_receive(&mut Context::from_waker(Waker::noop())).is_pending());
         assert_eq!(tunnels.peer(at), None);
     }
 }

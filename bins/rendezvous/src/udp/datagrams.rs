@@ -1,6 +1,11 @@
 //! What each datagram is, and what becomes of it.
 
-use std::{net::SocketAddr, ops::Range, time::Instant};
+use std::{
+    net::SocketAddr,
+    ops::Range,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use wire::datagram::{EARLY_JOIN, Protocol, RELAY_UP};
 
@@ -25,38 +30,43 @@ enum Place {
 }
 
 impl Driver {
-    /// Takes what has come, and sends at once what goes straight on.
-    pub(super) fn receive(&mut self, inbox: &mut Inbox) {
+    /// Takes what has come, and sends at once what goes straight on; gives whether there may be more.
+    pub(super) fn receive(&mut self, inbox: &mut Inbox) -> bool {
         for _ in 0..TURNS {
             let more = inbox.receive(&self.socket);
             let now = Instant::now();
-            for (from, at) in inbox.datagrams() {
+            let (bytes, datagrams) = inbox.datagrams();
+            for (from, at) in datagrams {
                 // Nobody has such an address; who writes one on a packet means to be taken for a tunnel.
                 if !tunnel::is_made_up(from) {
-                    self.handle_datagram(&mut inbox.bytes, at, Place::Inbox, from, now);
+                    self.handle_datagram(bytes, at, Place::Inbox, from, now);
                 }
                 if self.outbox.is_full() {
-                    self.flush(&inbox.bytes);
+                    self.flush(bytes);
                 }
             }
-            self.flush(&inbox.bytes);
+            self.flush(bytes);
             if !more {
-                return;
+                return false;
             }
         }
+        true
     }
 
-    /// Takes a datagram from a tunnel, and those that have come since.
-    pub(super) fn receive_tunnelled(&mut self, at: SocketAddr, datagram: &[u8]) {
+    /// The same from tunnels. If there is nothing more, the context's waker is told of the next.
+    pub(super) fn receive_tunnelled(&mut self, context: &mut Context<'_>) -> bool {
         let now = Instant::now();
-        let mut next = Some((at, datagram.to_vec()));
         for _ in 0..TUNNELLED {
-            let Some((at, mut datagram)) = next else { break };
+            let Poll::Ready((at, datagram)) = self.tunnels.poll_receive(context) else {
+                self.flush(&[]);
+                return false;
+            };
+            let mut datagram = datagram.to_vec();
             let whole = 0..datagram.len();
             self.handle_datagram(&mut datagram, whole, Place::Elsewhere, at, now);
-            next = self.tunnels.try_receive().map(|(at, datagram)| (at, datagram.to_vec()));
         }
         self.flush(&[]);
+        true
     }
 
     fn handle_datagram(&mut self, bytes: &mut [u8], at: Range<usize>, place: Place, from: SocketAddr, now: Instant) {

@@ -1,8 +1,10 @@
 //! What has come: many datagrams by one call of the system, each left where it was received.
 
-use std::{io, net::SocketAddr, ops::Range};
-
-use tokio::{io::Interest, net::UdpSocket};
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    ops::Range,
+};
 
 /// Datagrams, or runs of datagrams, that are taken at once.
 const SLOTS: usize = 64;
@@ -17,7 +19,7 @@ const LONGEST: usize = 2048;
 
 /// Where datagrams are received.
 pub(super) struct Inbox {
-    pub(super) bytes: Box<[u8]>,
+    bytes: Box<[u8]>,
     arrivals: Vec<Arrival>,
     /// How many slots the next call offers: twice as many as came last.
     offered: usize,
@@ -53,30 +55,27 @@ impl Inbox {
     /// Takes what has come; gives whether there may be more.
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> bool {
         self.arrivals.clear();
-        let mut more = false;
-        let received = socket.try_io(Interest::READABLE, || {
-            system::receive(socket, self.is_ipv6, &mut self.bytes[..self.offered * STRIDE], &mut self.arrivals)?;
-            more = self.arrivals.len() >= BUSY.min(self.offered);
-            // Whoever got less than asked for has emptied the socket: to be told so by another call would be waste, unless so
-            // much has come that others will have followed meanwhile.
-            if more { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
-        });
+        let bytes = &mut self.bytes[..self.offered * STRIDE];
+        let received = system::receive(socket, self.is_ipv6, bytes, &mut self.arrivals);
         match received {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 // An ICMP error of an earlier datagram; it has been taken out of the socket by this.
                 tracing::debug!(%error, "Could not receive");
-                more = true;
+                true
             }
-            _ => self.offered = (2 * self.arrivals.len()).clamp(4, SLOTS),
+            _ => {
+                self.offered = (2 * self.arrivals.len()).clamp(4, SLOTS);
+                // Whoever got less than asked for has emptied the socket: to be told so by another call would be waste, unless
+                // so much has come that others will have followed meanwhile.
+                self.arrivals.len() >= BUSY
+            }
         }
-        more
     }
 
-    /// The datagrams of the last call: from where, and where they are in [`Self::bytes`].
-    pub(super) fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, Range<usize>)> + use<> {
-        let arrivals: Vec<Arrival> = self.arrivals.clone();
-        let all = arrivals.into_iter().flat_map(|arrival| arrival.datagrams().map(move |at| (arrival.from, at)));
-        all.filter(|(_, at)| at.len() <= LONGEST)
+    /// The datagrams of the last call: from where, and where they are in the bytes.
+    pub(super) fn datagrams(&mut self) -> (&mut [u8], impl Iterator<Item = (SocketAddr, Range<usize>)>) {
+        let all = self.arrivals.iter().flat_map(|arrival| arrival.datagrams().map(|at| (arrival.from, at)));
+        (&mut self.bytes, all.filter(|(_, at)| at.len() <= LONGEST))
     }
 }
 
@@ -84,17 +83,15 @@ impl Inbox {
 mod system {
     use std::{
         io::{self, IoSliceMut},
-        net::{SocketAddr, SocketAddrV4, SocketAddrV6},
+        net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
         os::fd::AsRawFd,
     };
 
+    use super::{Arrival, SLOT, STRIDE};
     use nix::sys::socket::{
         ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg,
         setsockopt, sockopt,
     };
-    use tokio::net::UdpSocket;
-
-    use super::{Arrival, SLOT, STRIDE};
 
     /// Takes datagrams from a socket whose addresses are of IPv6, or of IPv4.
     pub(super) fn receive(
@@ -147,9 +144,7 @@ mod system {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod system {
-    use std::io;
-
-    use tokio::net::UdpSocket;
+    use std::{io, net::UdpSocket};
 
     use super::{Arrival, SLOT, STRIDE};
 
@@ -160,7 +155,7 @@ mod system {
         arrivals: &mut Vec<Arrival>,
     ) -> io::Result<()> {
         for (slot, bytes) in bytes.chunks_exact_mut(STRIDE).enumerate() {
-            match socket.try_recv_from(&mut bytes[..SLOT]) {
+            match socket.recv_from(&mut bytes[..SLOT]) {
                 Ok((len, from)) => arrivals.push(Arrival { from, start: slot * STRIDE, len, segment: len }),
                 Err(_) if !arrivals.is_empty() => return Ok(()),
                 Err(error) => return Err(error),
@@ -176,9 +171,9 @@ pub(super) use system::allow_runs;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
-    use super::*;
+    use super::{super::wait::Wait, *};
 
     fn lengths(len: usize, segment: usize) -> Vec<usize> {
         let from = SocketAddr::from(([192, 0, 2, 1], 1));
@@ -193,24 +188,27 @@ mod tests {
         assert_eq!(lengths(0, 0), [0]);
     }
 
-    #[tokio::test]
-    async fn what_comes_is_received_in_its_order_and_too_long_ones_are_not() {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    #[test]
+    fn what_comes_is_received_in_its_order_and_too_long_ones_are_not() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
         allow_runs(&socket);
-        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         let at = socket.local_addr().unwrap();
         let lengths = [5, 0, LONGEST, LONGEST + 1, 7].into_iter().chain(8..100);
         for len in lengths.clone() {
             sender.send_to(&vec![len as u8; len], at).unwrap();
         }
-        let mut inbox = Inbox::new(false);
+        let (mut inbox, mut wait) = (Inbox::new(false), Wait::new(&socket).unwrap());
         let mut came = Vec::new();
         while came.last() != Some(&99) {
-            tokio::time::timeout(Duration::from_secs(20), socket.readable()).await.expect("more to come").unwrap();
-            inbox.receive(&socket);
-            for (from, at) in inbox.datagrams() {
+            wait.until(Some(Instant::now() + Duration::from_secs(20))).unwrap();
+            assert!(wait.is_readable, "more is to come");
+            wait.is_readable = inbox.receive(&socket);
+            let (bytes, datagrams) = inbox.datagrams();
+            for (from, at) in datagrams {
                 assert_eq!(from, sender.local_addr().unwrap());
-                assert!(inbox.bytes[at.clone()].iter().all(|byte| *byte == at.len() as u8));
+                assert!(bytes[at.clone()].iter().all(|byte| *byte == at.len() as u8));
                 came.push(at.len());
             }
         }

@@ -4,12 +4,15 @@ mod datagrams;
 mod inbox;
 mod outbox;
 mod signalling;
-mod timer;
+mod wait;
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    io,
+    net::{SocketAddr, UdpSocket},
+    pin::pin,
     sync::Arc,
+    task::{self, Poll},
     time::{Duration, Instant},
 };
 
@@ -17,9 +20,9 @@ use anyhow::Context;
 use link::Endpoint;
 use registry::{ConnId, Registry};
 use relay::Relay;
-use tokio::{net::UdpSocket, runtime, sync::mpsc};
+use tokio::sync::mpsc;
 
-use self::{inbox::Inbox, outbox::Outbox, timer::Timer};
+use self::{inbox::Inbox, outbox::Outbox, wait::Wait};
 use crate::{
     directory::{Ask, Listed, Listing},
     feed::Feed,
@@ -30,6 +33,8 @@ use crate::{
 
 /// How long the last messages may take to get out.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Questions of HTTP that are answered in a row.
+const ASKS: usize = 16;
 
 /// What the task drives.
 pub(crate) struct Cores {
@@ -55,14 +60,8 @@ pub(crate) struct Driver {
 }
 
 /// Drives it until `stop`, in a thread of its own: no other task of the program stands between a datagram and its answer.
-pub(crate) async fn drive(
-    socket: std::net::UdpSocket,
-    driver: impl FnOnce(UdpSocket) -> Driver + Send + 'static,
-    stop: Stop,
-) -> anyhow::Result<()> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().context("start the UDP task")?;
-    let run = move || runtime.block_on(async { driver(UdpSocket::from_std(socket)?).run(stop).await });
-    tokio::task::spawn_blocking(run).await.context("the UDP task")?
+pub(crate) async fn drive(driver: impl FnOnce() -> Driver + Send + 'static, stop: Stop) -> anyhow::Result<()> {
+    tokio::task::spawn_blocking(move || driver().run(stop)).await.context("the UDP task")?
 }
 
 impl Driver {
@@ -81,45 +80,47 @@ impl Driver {
     }
 
     /// Serves until `stop`, then says farewell.
-    pub(crate) async fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
+    fn run(mut self, mut stop: Stop) -> anyhow::Result<()> {
         let mut inbox = Inbox::new(self.socket.local_addr()?.is_ipv6());
-        let mut timer = Timer::new();
+        let mut wait = Wait::new(&self.socket).context("watch the UDP socket")?;
+        let mut requested = pin!(stop.requested());
         loop {
-            self.drain().await?;
-            timer.set(self.next_timeout());
-            tokio::select! {
-                ready = self.socket.readable() => {
-                    ready.context("wait for datagrams")?;
-                    self.receive(&mut inbox);
+            if wait.is_called {
+                if requested.as_mut().poll(&mut wait.context()).is_ready() {
+                    return self.say_farewell(&mut inbox, &mut wait);
                 }
-                (at, datagram) = self.tunnels.receive() => self.receive_tunnelled(at, &datagram),
-                Some(ask) = self.asks.recv() => self.answer(ask),
-                () = timer.due() => self.handle_timeout(),
-                () = stop.requested() => break,
+                let has_more_asks = self.take_asks(&mut wait.context());
+                wait.is_called = self.receive_tunnelled(&mut wait.context()) || has_more_asks;
             }
+            self.turn(&mut inbox, &mut wait, None)?;
         }
-        self.say_farewell(&mut inbox).await
     }
 
-    async fn say_farewell(&mut self, inbox: &mut Inbox) -> anyhow::Result<()> {
+    fn say_farewell(&mut self, inbox: &mut Inbox, wait: &mut Wait) -> anyhow::Result<()> {
         self.registry.close();
         let end = Instant::now() + FAREWELL;
-        let mut timer = Timer::new();
-        loop {
-            self.drain().await?;
-            if self.endpoint.is_idle() || Instant::now() >= end {
-                return Ok(());
-            }
-            timer.set(Some(self.next_timeout().map_or(end, |at| at.min(end))));
-            tokio::select! {
-                ready = self.socket.readable() => {
-                    ready.context("wait for datagrams")?;
-                    self.receive(inbox);
-                }
-                (at, datagram) = self.tunnels.receive() => self.receive_tunnelled(at, &datagram),
-                () = timer.due() => self.handle_timeout(),
-            }
+        self.drain();
+        while !self.endpoint.is_idle() && Instant::now() < end {
+            self.turn(inbox, wait, Some(end))?;
+            wait.is_called = self.receive_tunnelled(&mut wait.context());
+            self.drain();
         }
+        Ok(())
+    }
+
+    /// Says what there is to say, waits until `end` for something to happen, and takes what has come to the socket.
+    fn turn(&mut self, inbox: &mut Inbox, wait: &mut Wait, end: Option<Instant>) -> anyhow::Result<()> {
+        self.drain();
+        let due = self.next_timeout();
+        let before = wait.until(due.into_iter().chain(end).min()).context("wait for datagrams")?;
+        if wait.is_readable {
+            wait.is_readable = self.receive(inbox);
+        }
+        // What has become due since is so in the next turn, without a wait.
+        if due.is_some_and(|due| due <= before) {
+            self.handle_timeout();
+        }
+        Ok(())
     }
 
     fn handle_timeout(&mut self) {
@@ -133,7 +134,7 @@ impl Driver {
     }
 
     /// Carries what has happened from the sessions to the registry, from it to the sessions, and out.
-    async fn drain(&mut self) -> anyhow::Result<()> {
+    fn drain(&mut self) {
         loop {
             let mut quiet = true;
             while let Some((link, event)) = self.endpoint.poll_event() {
@@ -141,7 +142,7 @@ impl Driver {
                 quiet = false;
             }
             while let Some(output) = self.registry.poll_output() {
-                self.carry_out(output).await?;
+                self.carry_out(output);
                 quiet = false;
             }
             while let Some(relay::Event::Alive(conn)) = self.relay.as_mut().and_then(Relay::poll_event) {
@@ -151,22 +152,44 @@ impl Driver {
                 tracing::debug!(?event, "Something happened");
                 self.feed.push(&event);
             }
-            self.transmit().await?;
+            self.transmit();
             if quiet {
-                return Ok(());
+                return;
             }
         }
     }
 
-    async fn transmit(&mut self) -> anyhow::Result<()> {
+    fn transmit(&mut self) {
         while let Some(out) = self.endpoint.poll_transmit(Instant::now()) {
             if tunnel::is_made_up(out.to) {
                 self.tunnels.send(out.to, &out.payload, Instant::now());
-            } else if let Err(error) = self.socket.send_to(&out.payload, out.to).await {
-                tracing::debug!(%error, "Could not send a datagram");
+            } else {
+                self.send(&out.payload, out.to);
             }
         }
-        Ok(())
+    }
+
+    /// Sends a datagram of a session, as soon as the system takes it. One that can't be sent is lost, as on the way: sessions
+    /// send it again.
+    fn send(&self, datagram: &[u8], to: SocketAddr) {
+        let sent = match self.socket.send_to(datagram, to) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait::for_room(&self.socket).and_then(|()| self.socket.send_to(datagram, to))
+            }
+            sent => sent,
+        };
+        if let Err(error) = sent {
+            tracing::debug!(%error, "Could not send a datagram");
+        }
+    }
+
+    /// Answers what HTTP asks. If there is nothing more, the context's waker is told of the next.
+    fn take_asks(&mut self, context: &mut task::Context<'_>) -> bool {
+        for _ in 0..ASKS {
+            let Poll::Ready(Some(ask)) = self.asks.poll_recv(context) else { return false };
+            self.answer(ask);
+        }
+        true
     }
 
     fn answer(&mut self, ask: Ask) {

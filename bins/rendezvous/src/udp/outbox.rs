@@ -1,8 +1,12 @@
 //! What is to go out at once: many datagrams by one call of the system.
 
-use std::{io, net::SocketAddr, ops::Range};
+mod system;
 
-use tokio::{io::Interest, net::UdpSocket};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    ops::Range,
+};
 
 /// So many are sent by one call; more than that, and those that came first would wait for those that came last.
 const FULL: usize = 64;
@@ -18,12 +22,17 @@ pub(super) struct Outbox {
     /// Those that are not in the inbox.
     copied: Vec<u8>,
     runs: bool,
+    /// Where [`Self::may_have_runs`] sorts.
+    marks: Vec<u32>,
+    headers: system::Headers,
 }
 
 /// One datagram.
 #[derive(Clone, Debug)]
 struct Out {
     to: SocketAddr,
+    /// Follows from the address; seldom the same for two of them.
+    mark: u32,
     at: Range<usize>,
     /// Whether it is in the inbox, or has been copied.
     in_inbox: bool,
@@ -31,19 +40,25 @@ struct Out {
 
 impl Outbox {
     pub(super) fn new() -> Self {
-        Self { waiting: Vec::with_capacity(2 * FULL), copied: Vec::new(), runs: system::HAS_RUNS }
+        Self {
+            waiting: Vec::with_capacity(2 * FULL),
+            copied: Vec::new(),
+            runs: system::HAS_RUNS,
+            marks: Vec::with_capacity(2 * FULL),
+            headers: system::Headers::default(),
+        }
     }
 
     /// Adds a datagram that is in the inbox.
     pub(super) fn push_received(&mut self, to: SocketAddr, at: Range<usize>) {
-        self.waiting.push(Out { to, at, in_inbox: true });
+        self.waiting.push(Out { to, mark: mark(to), at, in_inbox: true });
     }
 
     /// Adds a datagram.
     pub(super) fn push(&mut self, to: SocketAddr, datagram: &[u8]) {
         let start = self.copied.len();
         self.copied.extend_from_slice(datagram);
-        self.waiting.push(Out { to, at: start..self.copied.len(), in_inbox: false });
+        self.waiting.push(Out { to, mark: mark(to), at: start..self.copied.len(), in_inbox: false });
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -52,13 +67,20 @@ impl Outbox {
 
     /// Sends everything; gives how many could not be sent. The order is kept for each address, and not between them.
     pub(super) fn flush(&mut self, socket: &UdpSocket, inbox: &[u8]) -> usize {
-        if self.runs && self.waiting.len() > RUN {
+        let may_have_runs = self.runs && self.may_have_runs();
+        if may_have_runs {
             // What several members send to the same ones goes to each of these in one run.
-            self.waiting.sort_by_key(|out| out.to);
+            self.waiting.sort_by_key(|out| out.mark);
         }
+        let bytes = |out: &Out| if out.in_inbox { &inbox[out.at.clone()] } else { &self.copied[out.at.clone()] };
         let (mut next, mut lost) = (0, 0);
         while next < self.waiting.len() {
-            let sent = self.send_some(socket, &self.waiting[next..], inbox);
+            let waiting = &self.waiting[next..];
+            let sent = if may_have_runs && self.runs {
+                send_run_or_some(socket, &mut self.headers, waiting, bytes)
+            } else {
+                send_some(socket, &mut self.headers, waiting, bytes)
+            };
             next += sent.done.max(1);
             lost += sent.lost;
             self.runs &= !sent.runs_refused;
@@ -68,38 +90,66 @@ impl Outbox {
         lost
     }
 
-    /// Sends what stands in front: a run, or all up to the next run.
-    fn send_some(&self, socket: &UdpSocket, waiting: &[Out], inbox: &[u8]) -> Sent {
-        let bytes = |out: &Out| if out.in_inbox { &inbox[out.at.clone()] } else { &self.copied[out.at.clone()] };
-        let run = if self.runs { run_length(waiting) } else { 0 };
-        let mut runs_refused = false;
-        if run >= RUN {
-            let run = &waiting[..run];
-            match socket.try_io(Interest::WRITABLE, || system::send_run(socket, run, bytes)) {
-                Ok(()) => return Sent::all(run.len()),
-                Err(error) if is_full(&error) => return Sent::none(run.len()),
-                Err(error) => {
-                    tracing::debug!(%error, "Could not send a run of datagrams");
-                    runs_refused = system::is_refusal_of_runs(&error);
-                }
-            }
+    /// Whether so many go to one address. Mostly none gets them, and then the order stays as it is.
+    fn may_have_runs(&mut self) -> bool {
+        if self.waiting.len() < RUN {
+            return false;
         }
-        let together = match run {
-            RUN.. => run,
-            _ if self.runs => until_run(waiting),
-            _ => waiting.len(),
-        };
-        let each = &waiting[..together.min(FULL)];
-        let sent = match socket.try_io(Interest::WRITABLE, || system::send_each(socket, each, bytes)) {
-            Ok(sent) => Sent::all(sent),
-            Err(error) if is_full(&error) => Sent::none(each.len()),
-            // Concerns the first, such as an address that there is no way to.
-            Err(error) => {
-                tracing::debug!(%error, "Could not send a datagram");
-                Sent::none(1)
-            }
-        };
-        Sent { runs_refused, ..sent }
+        self.marks.clear();
+        self.marks.extend(self.waiting.iter().map(|out| out.mark));
+        self.marks.sort_unstable();
+        self.marks.windows(RUN).any(|marks| marks[0] == marks[RUN - 1])
+    }
+}
+
+/// Equal addresses have equal marks; others differ mostly (Fibonacci hashing).
+fn mark(to: SocketAddr) -> u32 {
+    let host = match to.ip() {
+        IpAddr::V4(ip) => u64::from(ip.to_bits()),
+        IpAddr::V6(ip) => ip.to_bits() as u64 ^ (ip.to_bits() >> 64) as u64,
+    };
+    ((host ^ (u64::from(to.port()) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
+
+/// Sends what stands in front: a run, or all up to the next run.
+fn send_run_or_some<'a>(
+    socket: &UdpSocket,
+    headers: &mut system::Headers,
+    waiting: &'a [Out],
+    bytes: impl Fn(&'a Out) -> &'a [u8],
+) -> Sent {
+    let length = run_length(waiting);
+    if length < RUN {
+        return send_some(socket, headers, &waiting[..until_run(waiting)], bytes);
+    }
+    let run = &waiting[..length];
+    match system::send_run(socket, run, &bytes) {
+        Ok(()) => Sent::all(run.len()),
+        Err(error) if is_full(&error) => Sent::none(run.len()),
+        Err(error) => {
+            tracing::debug!(%error, "Could not send a run of datagrams");
+            let runs_refused = system::is_refusal_of_runs(&error);
+            Sent { runs_refused, ..send_some(socket, headers, run, bytes) }
+        }
+    }
+}
+
+/// Sends what stands in front, each by itself.
+fn send_some<'a>(
+    socket: &UdpSocket,
+    headers: &mut system::Headers,
+    waiting: &'a [Out],
+    bytes: impl Fn(&'a Out) -> &'a [u8],
+) -> Sent {
+    let each = &waiting[..waiting.len().min(FULL)];
+    match system::send_each(socket, headers, each, bytes) {
+        Ok(sent) => Sent::all(sent),
+        Err(error) if is_full(&error) => Sent::none(each.len()),
+        // Concerns the first, such as an address that there is no way to.
+        Err(error) => {
+            tracing::debug!(%error, "Could not send a datagram");
+            Sent::none(1)
+        }
     }
 }
 
@@ -149,117 +199,6 @@ fn until_run(waiting: &[Out]) -> usize {
     waiting.windows(RUN).position(begins_run).unwrap_or(waiting.len())
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-mod system {
-    use std::{
-        io::{self, IoSlice},
-        net::SocketAddr,
-        os::fd::AsRawFd,
-    };
-
-    use nix::{
-        errno::Errno,
-        sys::socket::{
-            ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, sendmmsg,
-            sendmsg,
-        },
-    };
-    use tokio::net::UdpSocket;
-
-    use super::Out;
-
-    pub(super) const HAS_RUNS: bool = true;
-
-    /// Gives how many of them have been sent.
-    pub(super) fn send_each<'a>(
-        socket: &UdpSocket,
-        outs: &'a [Out],
-        bytes: impl Fn(&'a Out) -> &'a [u8],
-    ) -> io::Result<usize> {
-        // A socket has addresses of one family.
-        match outs[0].to {
-            SocketAddr::V4(_) => send_to::<SockaddrIn>(socket, outs, bytes, |to| match to {
-                SocketAddr::V4(to) => Some(to.into()),
-                SocketAddr::V6(_) => None,
-            }),
-            SocketAddr::V6(_) => send_to::<SockaddrIn6>(socket, outs, bytes, |to| match to {
-                SocketAddr::V4(_) => None,
-                SocketAddr::V6(to) => Some(to.into()),
-            }),
-        }
-    }
-
-    fn send_to<'a, A: SockaddrLike + Copy>(
-        socket: &UdpSocket,
-        outs: &'a [Out],
-        bytes: impl Fn(&'a Out) -> &'a [u8],
-        address: impl Fn(SocketAddr) -> Option<A>,
-    ) -> io::Result<usize> {
-        let mut headers = MultiHeaders::<A>::preallocate(outs.len(), None);
-        let slices: Vec<[IoSlice<'_>; 1]> = outs.iter().map(|out| [IoSlice::new(bytes(out))]).collect();
-        let to: Vec<Option<A>> = outs.iter().map(|out| address(out.to)).collect();
-        let sent = sendmmsg(socket.as_raw_fd(), &mut headers, &slices, to, [], MsgFlags::MSG_DONTWAIT)?;
-        Ok(sent.count())
-    }
-
-    /// Sends datagrams to one address, of one length but for the last.
-    pub(super) fn send_run<'a>(
-        socket: &UdpSocket,
-        outs: &'a [Out],
-        bytes: impl Fn(&'a Out) -> &'a [u8],
-    ) -> io::Result<()> {
-        let slices: Vec<IoSlice<'_>> = outs.iter().map(|out| IoSlice::new(bytes(out))).collect();
-        let (to, size) = (SockaddrStorage::from(outs[0].to), outs[0].at.len() as u16);
-        let size = [ControlMessage::UdpGsoSegments(&size)];
-        sendmsg(socket.as_raw_fd(), &slices, &size, MsgFlags::MSG_DONTWAIT, Some(&to))?;
-        Ok(())
-    }
-
-    /// The interface can't do checksums, without which there are no runs. Other errors concern one run, such as that the
-    /// way is narrower than its datagrams.
-    pub(super) fn is_refusal_of_runs(error: &io::Error) -> bool {
-        error.raw_os_error() == Some(Errno::EIO as i32)
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-mod system {
-    use std::io;
-
-    use tokio::net::UdpSocket;
-
-    use super::Out;
-
-    pub(super) const HAS_RUNS: bool = false;
-
-    pub(super) fn send_each<'a>(
-        socket: &UdpSocket,
-        outs: &'a [Out],
-        bytes: impl Fn(&'a Out) -> &'a [u8],
-    ) -> io::Result<usize> {
-        for (sent, out) in outs.iter().enumerate() {
-            match socket.try_send_to(bytes(out), out.to) {
-                Ok(_) => {}
-                Err(_) if sent > 0 => return Ok(sent),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(outs.len())
-    }
-
-    pub(super) fn send_run<'a>(
-        socket: &UdpSocket,
-        outs: &'a [Out],
-        bytes: impl Fn(&'a Out) -> &'a [u8],
-    ) -> io::Result<()> {
-        send_each(socket, outs, bytes).map(drop)
-    }
-
-    pub(super) fn is_refusal_of_runs(_: &io::Error) -> bool {
-        false
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -267,14 +206,23 @@ mod tests {
     use super::*;
 
     /// A socket whose `recv` ends a test that waits for nothing.
-    fn receiver() -> std::net::UdpSocket {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    fn receiver() -> UdpSocket {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         socket
     }
 
+    fn sender() -> UdpSocket {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    }
+
     fn outs(list: &[(u16, usize)]) -> Vec<Out> {
-        let out = |(port, len): &(u16, usize)| Out { to: ([127, 0, 0, 1], *port).into(), at: 0..*len, in_inbox: false };
+        let out = |(port, len): &(u16, usize)| {
+            let to = ([127, 0, 0, 1], *port).into();
+            Out { to, mark: mark(to), at: 0..*len, in_inbox: false }
+        };
         list.iter().map(out).collect()
     }
 
@@ -294,9 +242,9 @@ mod tests {
         assert_eq!(run_length(&outs(&[(1, 9); 200])), MAX_RUN);
     }
 
-    #[tokio::test]
-    async fn everything_arrives_in_its_order_whether_in_runs_or_not() {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    #[test]
+    fn everything_arrives_in_its_order_whether_in_runs_or_not() {
+        let socket = sender();
         let receivers = [(); 2].map(|()| receiver());
         let at = receivers.each_ref().map(|receiver| receiver.local_addr().unwrap());
         for runs in [true, false] {
@@ -309,7 +257,6 @@ mod tests {
             }
             outbox.push_received(at[0], 0..3);
             outbox.push(at[1], b"last");
-            socket.writable().await.unwrap();
             assert_eq!(outbox.flush(&socket, &inbox), 0);
 
             let mut buffer = [0; 64];
@@ -324,16 +271,15 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn an_address_that_there_is_no_way_to_costs_only_its_own_datagrams() {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    #[test]
+    fn an_address_that_there_is_no_way_to_costs_only_its_own_datagrams() {
+        let socket = sender();
         let receiver = receiver();
         let mut outbox = Outbox::new();
         let nowhere = "192.0.2.1:1".parse().unwrap(); // a socket on loopback has no way there
         for to in [nowhere, receiver.local_addr().unwrap(), nowhere] {
             outbox.push(to, b"x");
         }
-        socket.writable().await.unwrap();
         assert_eq!(outbox.flush(&socket, &[]), 2);
         assert_eq!(receiver.recv(&mut [0; 8]).unwrap(), 1);
     }

@@ -50,7 +50,7 @@ impl Driver {
         }
     }
 
-    pub(super) async fn carry_out(&mut self, output: Output) -> anyhow::Result<()> {
+    pub(super) fn carry_out(&mut self, output: Output) {
         match output {
             Output::Seated { conn, channel, slot } => {
                 let at = self.registry.early_source(conn).or_else(|| self.endpoint.remote(LinkId(conn.0)));
@@ -79,7 +79,7 @@ impl Driver {
                 if let ToMember::Joined(joined) = &mut message {
                     joined.relay = self.relay.as_ref().and_then(|relay| relay.grant(conn));
                     if conn.is_early() {
-                        return self.answer_early(conn, joined).await;
+                        return self.answer_early(conn, joined);
                     }
                 }
                 let sent = self.endpoint.send_message(LinkId(conn.0), Lane::Control as u8, &wire::encode(&message));
@@ -91,28 +91,24 @@ impl Driver {
                     self.registry.handle_lost(conn, Instant::now());
                 }
                 // In this order, and not in one that the sessions choose: who is in the channel hears of a newcomer first.
-                self.transmit().await?;
+                self.transmit();
             }
             Output::Close { conn, why } => {
-                self.transmit().await?; // what was said before must be on its way
+                self.transmit(); // what was said before must be on its way
                 self.endpoint.close(LinkId(conn.0), why.code(), &why.to_string(), Instant::now());
                 self.forget(conn);
             }
         }
-        Ok(())
     }
 
-    async fn answer_early(&mut self, conn: ConnId, joined: &Joined) -> anyhow::Result<()> {
+    fn answer_early(&mut self, conn: ConnId, joined: &Joined) {
         // Those who are in the channel hear of a newcomer first.
-        self.transmit().await?;
+        self.transmit();
         let Some((to, datagram)) = self.registry.early_answer(conn, joined) else {
             tracing::debug!("A roster is too long for an early answer");
-            return Ok(());
+            return;
         };
-        if let Err(error) = self.socket.send_to(&datagram, to).await {
-            tracing::debug!(%error, "Could not send an early answer");
-        }
-        Ok(())
+        self.send(&datagram, to);
     }
 
     fn forget(&mut self, conn: ConnId) {
