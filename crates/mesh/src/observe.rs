@@ -1,6 +1,7 @@
 //! What router this member is behind: asked with the join, over the same socket, and told to the others in the card.
 
 use std::{
+    mem::discriminant,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -91,6 +92,13 @@ impl Mesh {
         }
     }
 
+    /// Asks again if nobody has answered: the rendezvous was away then, and is there.
+    pub(crate) fn observe_if_unanswered(&mut self, now: Instant) {
+        if self.observation.rtt().is_none() && !self.is_tunnelled() {
+            self.observe_anew(now);
+        }
+    }
+
     /// Asks again: what was known may not hold any more.
     pub(crate) fn observe_anew(&mut self, now: Instant) {
         // Who is its own rendezvous has nobody to ask.
@@ -158,6 +166,10 @@ impl Mesh {
 
     fn tell_findings(&mut self, now: Instant) {
         if let Some(facts) = self.observation.found.clone().filter(|facts| Some(facts) != self.nat()) {
+            if self.nat().is_some_and(|before| is_another(before, &facts)) {
+                // What has failed was meant for the one of before.
+                self.guess_from_elsewhere(now);
+            }
             self.observation.told = Some(facts.clone());
             self.paths.expect_neighbours_at(&seen_at(&facts));
             self.events.push_back(Event::Nat(facts));
@@ -177,6 +189,12 @@ impl Mesh {
         }
         offered
     }
+}
+
+/// Whether a router treats ports so differently that it must be another one.
+fn is_another(before: &NatFacts, after: &NatFacts) -> bool {
+    let ports = |facts: &NatFacts| facts.ports.as_ref().map(discriminant);
+    before.mapping != after.mapping || ports(before) != ports(after)
 }
 
 /// Where this member is seen, if that can tell who is in its network. Not where the external port varies: what is sent to another

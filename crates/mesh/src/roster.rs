@@ -101,6 +101,7 @@ impl Mesh {
         }
         self.retry.succeeded();
         self.detour_settles(now);
+        self.observe_if_unanswered(now);
         // What has changed since the join was asked for.
         self.refresh_card(now);
         if self.early_settles(&joined) {

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use mesh::{Event, Observe};
-use netsim::Kind;
-use wire::nat::{Mapping, NatFacts, Ports};
+use netsim::{Kind, Segment};
+use wire::{
+    agent::Path,
+    nat::{Mapping, NatFacts, Ports},
+};
 
-use crate::world::{PORT, RTT, World};
+use crate::world::{PORT, RTT, World, host_candidates};
 
 /// Two people behind such routers, who ask the rendezvous about them.
 fn pair(alices: Kind, bobs: Kind) -> World {
@@ -45,6 +48,29 @@ fn the_router_is_known_one_round_trip_after_the_start_and_more_of_it_later() {
     assert_eq!(facts.len(), 2, "the others hear twice, and no more: {facts:?}");
     assert_eq!(facts[1].1.seen.len(), 4);
     assert_eq!(told(&world, "bob")[0].1.mapping, Some(Mapping::Eim));
+}
+
+#[test]
+fn a_router_that_nobody_could_look_at_is_looked_at_as_soon_as_the_rendezvous_is_back() {
+    let mut world = pair(Kind::Port, Kind::Port);
+    assert!(world.run_until_secure(&["alice", "bob"], Duration::from_secs(3)));
+    world.lab.run_for(Duration::from_secs(3));
+
+    world.kill_server();
+    let hotel = world.router(Segment::INTERNET, Kind::SymmetricSequential.nat());
+    world.move_home("alice", hotel.inside());
+    let candidates = host_candidates(world.lab.net.addresses(world.hosts["alice"]));
+    world.with("alice", |mesh, now| mesh.network_changed(candidates, now));
+    world.lab.run_for(Duration::from_secs(10));
+    let last = |world: &World| told(world, "alice").last().expect("she knew her own router").1.mapping;
+    assert_eq!(last(&world), Some(Mapping::Eim), "nobody has seen the other one");
+
+    world.restart_server();
+    world.lab.run_for(Duration::from_secs(100));
+    assert_eq!(last(&world), Some(Mapping::Apdm));
+    for (who, peer) in [("alice", "bob"), ("bob", "alice")] {
+        assert_eq!(world.status(who, peer).map(|peer| peer.path), Some(Path::Direct), "{who}");
+    }
 }
 
 #[test]
