@@ -240,6 +240,35 @@ fn a_member_that_starts_anew_takes_its_old_seat() {
 }
 
 #[test]
+fn a_member_that_starts_anew_is_in_the_call_though_its_first_packets_come_before_the_news_of_it() {
+    for news_after in [2, 4, 8, 20] {
+        let mut world = called(Kind::Port, Kind::Port);
+        let before = world.member("alice").told.len();
+
+        world.deafen("alice");
+        world.join("bob");
+        world.lab.run_for(RTT * news_after);
+        assert!(world.member("bob").when(is_joined).is_some(), "he has sent to her");
+        let is_news = |event: &Event| matches!(event, Event::Left { .. } | Event::Seen { .. });
+        assert!(
+            !world.member("alice").told[before..].iter().any(|(_, event)| is_news(event)),
+            "she knows nothing of it"
+        );
+        world.hear_all("alice");
+
+        assert!(world.run_until_secure(&["alice", "bob"], SOON), "news after {news_after} round trips");
+        world.lab.run_for(SOON);
+        for (number, who, other) in [(1, "alice", "bob"), (2, "bob", "alice")] {
+            let id = MessageId(number);
+            world.with(who, |mesh, now| mesh.send_text(id, &Peers::All, b"again".to_vec(), now));
+            world.lab.run_for(RTT);
+            let came = world.member(other).told.iter().filter_map(|(_, event)| text(event)).any(|text| text.0 == id);
+            assert!(came, "{who}'s text, news after {news_after} round trips");
+        }
+    }
+}
+
+#[test]
 fn of_two_that_join_with_one_key_the_later_stays() {
     let mut world = called(Kind::Port, Kind::Port);
     world.home("carol", Kind::Port);

@@ -133,6 +133,11 @@ impl Member {
         self.deaf_to.extend(addresses);
     }
 
+    /// Everything arrives again.
+    pub(crate) fn hear_all(&mut self) {
+        self.deaf_to.clear();
+    }
+
     /// The first datagram that came and begins so.
     pub(crate) fn overheard(&self, first: u8) -> Option<Vec<u8>> {
         self.overheard.iter().find(|datagram| datagram.first() == Some(&first)).cloned()

@@ -336,6 +336,19 @@ impl World {
         }
     }
 
+    /// What the rendezvous sends to a member does not arrive, until it hears everything again.
+    pub(crate) fn deafen(&mut self, who: &str) {
+        if let Some(Node::Member(member)) = self.lab.stack_mut(self.hosts[who]) {
+            member.be_deaf_to(vec![server_addr().ip()]);
+        }
+    }
+
+    pub(crate) fn hear_all(&mut self, who: &str) {
+        if let Some(Node::Member(member)) = self.lab.stack_mut(self.hosts[who]) {
+            member.hear_all();
+        }
+    }
+
     /// What a member was given last for its next start, if it has joined.
     pub(crate) fn ticket(&self, who: &str) -> Option<Ticket> {
         self.member(who).told.iter().rev().find_map(|(_, event)| match event {
