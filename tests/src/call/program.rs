@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::lab::Lab;
 
 /// Longer than anything takes that works: a peer that is gone without a word is missed after 30 s.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a built program is: in the directory of this one, or above it as for tests.
 ///

@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     process::{ChildStdin, ExitStatus},
+    time::Instant,
 };
 
 use rustix::process::Signal;
@@ -27,10 +28,12 @@ impl VoiceChat {
         Self { node: node.to_owned(), home, program, keyboard }
     }
 
-    /// Waits for a line that has this in it; gives the whole line.
+    /// Waits for a line that has this in it; gives the whole line. Panics if it does not come in time, whatever else does.
     pub fn until(&mut self, part: &str) -> String {
+        let start = Instant::now();
         loop {
             let line = self.program.line(part);
+            assert!(start.elapsed() < program::PATIENCE, "no {part:?} in time: {}", self.program.story());
             if line.contains(part) {
                 return line;
             }
