@@ -26,9 +26,9 @@ const INITIAL_RTT: Duration = Duration::from_millis(50);
 const DATAGRAM_BUFFER: usize = 16 * 1024;
 /// Connection ids are on each packet; a member's few links have room in two bytes.
 const SHORT_ID: usize = 2;
+const LONG_ID: usize = 8;
 /// So many packets may come before a peer confirms them by a packet of its own; what it says anyway confirms them along the way.
 const CONFIRM_AFTER: u32 = 10;
-const LONG_ID: usize = 8;
 
 pub(crate) fn endpoint_config(seed: [u8; 32], ids: &Arc<Ids>, kind: Kind) -> EndpointConfig {
     let ids = Arc::clone(ids);
