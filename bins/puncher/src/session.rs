@@ -83,7 +83,7 @@ pub(crate) fn listen(args: &Listen, common: &Common) -> anyhow::Result<Ending> {
 
 /// `puncher trust`.
 pub(crate) fn trust(name: &str) -> anyhow::Result<()> {
-    let forgotten = Pins::load()?.forget(&format!("{name}@"))?;
+    let forgotten = Pins::of_user()?.forget(&format!("{name}@"))?;
     if forgotten == 0 {
         return Err(anyhow!("nobody was met under the name {}", Remote(name).show())).exit(Exit::Unavailable);
     }
@@ -170,7 +170,7 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
         events,
         program,
         pipe,
-        known_peers: Pins::load()?,
+        known_peers: Pins::of_user()?,
         known_server,
         tickets,
         writer,

@@ -212,6 +212,8 @@ fn a_key_that_changed_under_a_known_name_is_blocked() {
     while alice.fails(&["trust", "bob"]).0 != Some(0) {
         assert!(Instant::now() < deadline, "{:?}", alice.fails(&["trust", "bob"]));
     }
+    let _trusted = mallory.start(&["dial", &addr, "--name", "bob", "--loopback"]);
+    until(&listener.stderr, |line| line == "link bob secure");
 }
 
 #[test]

@@ -37,8 +37,12 @@ impl KnownServers {
     /// # Errors
     /// Code 78 if the file is wrong, and where.
     pub fn key(&self, server: &ServerAddr) -> anyhow::Result<Option<IdentityKey>> {
+        self.key_in(&self.text()?, server)
+    }
+
+    fn key_in(&self, text: &str, server: &ServerAddr) -> anyhow::Result<Option<IdentityKey>> {
         let label = server.to_string();
-        for (index, line) in self.text()?.lines().enumerate() {
+        for (index, line) in text.lines().enumerate() {
             let place = || format!("line {} of {}", index + 1, self.path.display());
             let (name, key) =
                 line.split_once(' ').ok_or_else(|| anyhow!("{} is not `server key`", place())).exit(Exit::Config)?;
@@ -83,11 +87,13 @@ impl KnownServers {
     /// Keeps the key that a server showed for the first time.
     ///
     /// # Errors
-    /// If the file can't be written.
+    /// Code 76 if another program has kept another key of it meanwhile; if the file can't be written.
     pub fn remember(&self, server: &ServerAddr, key: &IdentityKey) -> anyhow::Result<()> {
-        let mut text = self.text()?;
-        text.push_str(&format!("{server} {key}\n"));
-        secret_file::write_private(&self.path, text.as_bytes())
+        secret_file::change(&self.path, |text| match self.key_in(&text, server)? {
+            Some(known) if known != *key => Err(self.changed(server)).exit(Exit::Protocol),
+            Some(_) => Ok(None),
+            None => Ok(Some(format!("{text}{server} {key}\n"))),
+        })
     }
 
     fn text(&self) -> anyhow::Result<String> {
@@ -113,10 +119,13 @@ mod tests {
 
         known.remember(&one, &key).unwrap();
         known.remember(&two, &other).unwrap();
+        known.remember(&two, &other).unwrap();
 
         assert_eq!(known.key(&two).unwrap(), Some(other));
         known.check(&one, &key).unwrap();
         assert_eq!(code_of(&known.check(&one, &other).unwrap_err()), Exit::Protocol);
+        assert_eq!(code_of(&known.remember(&one, &other).unwrap_err()), Exit::Protocol);
+        assert_eq!(known.text().unwrap().lines().count(), 2);
     }
 
     #[test]

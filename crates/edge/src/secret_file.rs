@@ -70,6 +70,26 @@ pub fn place_private(path: &Path, bytes: &[u8]) -> anyhow::Result<File> {
     write(path, bytes, |_| Ok(()))
 }
 
+/// Changes a file that several programs may change at once: `change` gets what it holds, and what comes back is written
+/// as by [`write_private`]. Whoever else changes it waits meanwhile; a lock file beside it stays.
+///
+/// # Errors
+/// What `change` says, code 73 if the lock can't be made, and as for [`write_private`].
+pub fn change(path: &Path, change: impl FnOnce(String) -> anyhow::Result<Option<String>>) -> anyhow::Result<()> {
+    let lock = path.with_extension("lock");
+    let held = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
+    // Held until it is dropped, or this program dies.
+    let _held = held
+        .and_then(|file| file.lock().map(|()| file))
+        .with_context(|| format!("lock {}", lock.display()))
+        .exit(Exit::CannotCreate)?;
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| format!("read {}", path.display())).exit(Exit::Io)?,
+    };
+    change(text)?.map_or(Ok(()), |text| write_private(path, text.as_bytes()))
+}
+
 fn write(path: &Path, bytes: &[u8], settle: impl Fn(&File) -> io::Result<()>) -> anyhow::Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".new{}", std::process::id()));
@@ -130,6 +150,30 @@ mod tests {
 
         assert_eq!(code_of(&error), Exit::NoPermission);
         assert!(error.to_string().contains("(mode 640)"), "{error}");
+    }
+
+    #[test]
+    fn what_several_change_at_once_keeps_every_change() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("names");
+        let add = |name: String| change(&path, |text| Ok(Some(format!("{text}{name}\n")))).unwrap();
+
+        std::thread::scope(|scope| {
+            for person in ["alice", "bob"] {
+                scope.spawn(move || (0..20).for_each(|number| add(format!("{person} {number}"))));
+            }
+        });
+
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 40);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_change_that_is_none_writes_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("names");
+        change(&path, |_| Ok(None)).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Mesh {
     }
 
     fn handle_record(&mut self, by: PeerTag, known: Known, now: Instant) {
-        if known.key == self.key() || self.blocked.contains(&known.key) || known.seen.len() > MAX_SEEN {
+        if known.key == self.key() || known.seen.len() > MAX_SEEN {
             return;
         }
         let Some(teller) = self.peers.get_mut(&by) else { return };

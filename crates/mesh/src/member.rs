@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -9,7 +9,7 @@ use link::{Kind, LinkId};
 use punch::Way;
 use registry::MemberName;
 use wire::{
-    IdentityKey, MemberSlot, PeerTag,
+    IdentityKey, MemberSlot, PeerTag, RunId,
     agent::{Delivery, PeerStatus},
     signal::{Candidate, Card, RelayGrant},
 };
@@ -30,6 +30,9 @@ use crate::{
     peer::{self, Peer},
     signalling::{CLOSE_LEFT, CONNECT_TIMEOUT, Retry, State},
 };
+
+/// So many runs are remembered as blocked, the latest; one that is forgotten is seen anew.
+const MAX_BLOCKED: usize = 256;
 
 /// One member of a channel; see the crate's description.
 pub struct Mesh {
@@ -54,8 +57,8 @@ pub struct Mesh {
     pub(crate) peers: BTreeMap<PeerTag, Peer>,
     pub(crate) links: HashMap<LinkId, PeerTag>,
     pub(crate) next_tag: u32,
-    /// Keys that are to be treated as if they were not there.
-    pub(crate) blocked: HashSet<IdentityKey>,
+    /// Runs of members that are to be treated as if they were not there, at most [`MAX_BLOCKED`].
+    pub(crate) blocked: VecDeque<(IdentityKey, RunId)>,
     pub(crate) deliveries: Deliveries,
     pub(crate) introducer: Option<Introducer>,
     pub(crate) guessing: Guessing,
@@ -106,7 +109,7 @@ impl Mesh {
             peers: BTreeMap::new(),
             links: HashMap::new(),
             next_tag: 1,
-            blocked: HashSet::new(),
+            blocked: VecDeque::new(),
             deliveries: Deliveries::default(),
             introducer: None,
             guessing: Guessing::default(),
@@ -167,10 +170,11 @@ impl Mesh {
         }
     }
 
-    /// Ends what there is with a peer and ignores its key from here on.
+    /// Ends what there is with a peer, and ignores it until it starts anew.
     pub fn block(&mut self, tag: PeerTag, now: Instant) {
         if let Some(peer) = self.peers.get(&tag) {
-            self.blocked.insert(peer.key);
+            self.blocked.truncate(MAX_BLOCKED - 1);
+            self.blocked.push_front((peer.key, peer.run));
         }
         self.events.retain(|event| !matches!(event, Event::Voice { tag: from, .. } if *from == tag));
         self.remove_peer(tag, "its key is not the one known", now);

@@ -64,9 +64,6 @@ pub(crate) fn name_in(card: &Card) -> Option<String> {
 impl Mesh {
     /// The rendezvous says that somebody is there, for the first time or with new addresses.
     pub(crate) fn member_told(&mut self, member: Member, now: Instant) {
-        if member.key == self.key() || self.blocked.contains(&member.key) {
-            return;
-        }
         let Some(card) = self.read_card(&member.key, &member.card) else { return };
         let seen = member.observed.iter().map(|addr| self.seen_from_here(&member, *addr)).collect();
         let Member { slot, name, key, card: sealed, .. } = member;
@@ -75,7 +72,7 @@ impl Mesh {
 
     /// Somebody is there, for the first time or with a newer card or other addresses.
     pub(crate) fn told(&mut self, told: Told, now: Instant) {
-        if told.key == self.key() || self.blocked.contains(&told.key) {
+        if told.key == self.key() || self.blocked.contains(&(told.key, told.card.run)) {
             return;
         }
         let known = self.peers.values().find(|peer| peer.key == told.key).map(|peer| (peer.tag, peer.run));

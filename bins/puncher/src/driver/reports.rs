@@ -70,16 +70,16 @@ impl Driver {
 
     fn handle_seen(&mut self, tag: PeerTag, name: &str, key: IdentityKey) {
         self.emit(&Line::Peer { peer: name, key: key_text(&key) });
-        if self.parts.known_peers.has_changed(&self.pin_name(name), &key) {
-            let text = format!(
+        let error = match self.parts.known_peers.has_changed(&self.pin_name(name), &key) {
+            Ok(false) => return self.tell_peer_status(tag),
+            Ok(true) => format!(
                 "{name} has another key than before: somebody else uses the name, or {name} has set up anew; \
-                 nothing is sent there; if you know why: puncher trust {name}"
-            );
-            self.emit(&Line::Error { text });
-            self.parts.mesh.block(tag, Instant::now());
-            return;
-        }
-        self.tell_peer_status(tag);
+                 nothing is sent there; if you know why: puncher trust {name}, and {name} starts anew"
+            ),
+            Err(error) => format!("{error:#}: nothing is sent to {name} whose key can't be compared"),
+        };
+        self.emit(&Line::Error { text: error });
+        self.parts.mesh.block(tag, Instant::now());
     }
 
     /// Names are unique on one server, so the server is part of what a person's key is kept under.

@@ -58,8 +58,12 @@ impl Tickets {
 }
 
 fn write(path: &Path, ticket: Kept) -> anyhow::Result<()> {
+    secret_file::change(path, |text| with(&text, ticket).map(Some))
+}
+
+fn with(text: &str, ticket: Kept) -> anyhow::Result<String> {
     let now = unix_now();
-    let mut all = read(path);
+    let mut all = parse(text);
     all.retain(|kept| kept.server != ticket.server && kept.until > now);
     all.drain(..all.len().saturating_sub(MAX_SERVERS - 1));
     all.push(ticket);
@@ -68,7 +72,7 @@ fn write(path: &Path, ticket: Kept) -> anyhow::Result<()> {
         text.push_str(&serde_json::to_string(kept).context("write a ticket as JSON")?);
         text.push('\n');
     }
-    secret_file::write_private(path, text.as_bytes())
+    Ok(text)
 }
 
 fn read(path: &Path) -> Vec<Kept> {
@@ -76,12 +80,16 @@ fn read(path: &Path) -> Vec<Kept> {
         return Vec::new();
     }
     match secret_file::read(path) {
-        Ok(text) => text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
+        Ok(text) => parse(&text),
         Err(error) => {
             tracing::warn!("this start takes a round trip more: {error:#}");
             Vec::new()
         }
     }
+}
+
+fn parse(text: &str) -> Vec<Kept> {
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 fn unix_now() -> u64 {

@@ -240,6 +240,20 @@ fn a_member_that_starts_anew_takes_its_old_seat() {
 }
 
 #[test]
+fn a_member_that_is_blocked_is_not_there_until_it_starts_anew() {
+    let mut world = called(Kind::Port, Kind::Port);
+    let tag = world.member("alice").mesh.peers().next().expect("bob").tag;
+
+    world.with("alice", |mesh, now| mesh.block(tag, now));
+    world.restart_server();
+    world.lab.run_for(Duration::from_secs(60));
+    assert_eq!(world.member("alice").mesh.peers().count(), 0);
+
+    world.join("bob");
+    assert!(world.run_until_secure(&["alice", "bob"], SOON));
+}
+
+#[test]
 fn a_member_that_starts_anew_is_in_the_call_though_its_first_packets_come_before_the_news_of_it() {
     for news_after in [2, 4, 8, 20] {
         let mut world = called(Kind::Port, Kind::Port);
