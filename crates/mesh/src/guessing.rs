@@ -22,7 +22,7 @@ use wire::{
 };
 
 use self::{history::History, scout::Scout};
-use crate::{Mesh, Relaying, peer::Peer, signalling::State};
+use crate::{Mesh, Relaying, observe::is_another, peer::Peer, signalling::State};
 
 /// How long plain means are given where they should do.
 const PLAIN: Duration = Duration::from_secs(1);
@@ -56,6 +56,8 @@ struct Current {
     at: SocketAddr,
     /// The round trip before the guess.
     rtt: Duration,
+    /// What our router and the peer's were taken for before the guess.
+    taken_for: [Option<NatFacts>; 2],
     /// Both routers, as soon as the other side has said what its own is.
     pair: Option<Pair>,
     /// What we have told of our own router.
@@ -174,14 +176,23 @@ impl Mesh {
         self.guessing.history.has_failed(&peer.key) || !is_spoilt(self.nat()) && !is_spoilt(peer.nat.as_ref())
     }
 
-    /// We are in another place, or behind another router.
+    /// We are in another place: a guess from here is in vain.
     pub(crate) fn guess_from_elsewhere(&mut self, now: Instant) {
+        self.give_up_guess(now);
+        self.guess_anew(now);
+    }
+
+    /// Our router is not what it was taken for: what has failed may not do so again.
+    pub(crate) fn guess_anew(&mut self, now: Instant) {
         self.guessing.history.we_moved(now);
         self.peers.values_mut().for_each(|peer| peer.is_foreseen = false);
     }
 
     /// The rendezvous sees a peer in another place.
     pub(crate) fn guess_elsewhere(&mut self, tag: PeerTag, now: Instant) {
+        if self.guessing.current.as_ref().is_some_and(|current| current.tag == tag) {
+            self.give_up_guess(now);
+        }
         let Some(peer) = self.peers.get_mut(&tag) else { return };
         peer.is_foreseen = false;
         self.guessing.history.peer_moved(&peer.key, now);
@@ -198,7 +209,14 @@ impl Mesh {
         let (ours, theirs) = (router(ours, is_doubted), router(theirs, is_doubted));
         self.guessing.number = self.guessing.number.wrapping_add(1);
         let number = self.guessing.number;
-        self.start(Current::new(tag, number, true, at, self.rtt_to(tag)), &ours, &theirs, now);
+        self.start(self.guess_of(tag, number, true, at), &ours, &theirs, now);
+    }
+
+    fn guess_of(&self, tag: PeerTag, number: u32, leads: bool, at: SocketAddr) -> Current {
+        let taken_for = [self.nat().cloned(), self.peers.get(&tag).and_then(|peer| peer.nat.clone())];
+        // The stage is set by whoever starts it.
+        let stage = Stage::Running;
+        Current { tag, number, leads, at, rtt: self.rtt_to(tag), taken_for, pair: None, own: None, stage, unsent: 0 }
     }
 
     /// The first thing to do on either side.
@@ -318,7 +336,7 @@ impl Mesh {
         if self.paths.guess_room_at(&pair, now) > now {
             return Err(Refusal::Busy);
         }
-        let mut current = Current::new(tag, number, false, at, rtt);
+        let mut current = self.guess_of(tag, number, false, at);
         current.pair = Some(pair);
         self.start(current, &ours, &theirs, now);
         Ok(())
@@ -359,12 +377,13 @@ impl Mesh {
         let deceives = |facts: Option<&NatFacts>| facts.is_some_and(may_deceive);
         let is_first = !self.guessing.history.has_failed(&peer.key);
         let may_be_otherwise = is_first && (deceives(self.nat()) || deceives(peer.nat.as_ref()));
+        let was_mistaken = are_others(&current.taken_for, [self.nat(), peer.nat.as_ref()]);
         let again = match current.pair {
             Some(pair) if met => pair.is_cheap().then_some(history::PAUSE),
             // The other side has not answered, or not in time.
             None => Some(history::PAUSE),
             Some(pair) if pair.part() == Some(Part::Restart) => Some(AFTER_RESTART),
-            Some(pair) if may_be_otherwise || pair.is_worth_another() => Some(history::PAUSE),
+            Some(pair) if was_mistaken || may_be_otherwise || pair.is_worth_another() => Some(history::PAUSE),
             _ => None,
         };
         let key = peer.key;
@@ -404,14 +423,6 @@ impl Mesh {
     }
 }
 
-impl Current {
-    fn new(tag: PeerTag, number: u32, leads: bool, at: SocketAddr, rtt: Duration) -> Self {
-        // The stage is set by whoever starts it.
-        let stage = Stage::Running;
-        Self { tag, number, leads, at, rtt, pair: None, own: None, stage, unsent: 0 }
-    }
-}
-
 /// Where the rendezvous sees a member by IPv4: that is where ports are guessed.
 fn seen_by_v4(observed: &[SocketAddr]) -> Option<SocketAddr> {
     let canonical = |addr: &SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
@@ -433,6 +444,12 @@ fn may_deceive(facts: &NatFacts) -> bool {
         && facts.ports == Some(Ports::Random)
         && facts.filtering == Some(Filtering::Adf);
     is_alike && facts.seen.iter().all(|seen| seen.by.ip() == facts.seen[0].by.ip())
+}
+
+/// Whether one of two routers is not what it was taken for.
+fn are_others(before: &[Option<NatFacts>; 2], now: [Option<&NatFacts>; 2]) -> bool {
+    let mut both = before.iter().zip(now).filter_map(|(before, now)| before.as_ref().zip(now));
+    both.any(|(before, now)| is_another(before, now))
 }
 
 fn pair(ours: &NatFacts, theirs: &NatFacts, is_doubted: bool) -> Pair {

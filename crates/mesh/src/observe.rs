@@ -168,7 +168,7 @@ impl Mesh {
         if let Some(facts) = self.observation.found.clone().filter(|facts| Some(facts) != self.nat()) {
             if self.nat().is_some_and(|before| is_another(before, &facts)) {
                 // What has failed was meant for the one of before.
-                self.guess_from_elsewhere(now);
+                self.guess_anew(now);
             }
             self.observation.told = Some(facts.clone());
             self.paths.expect_neighbours_at(&seen_at(&facts));
@@ -192,7 +192,7 @@ impl Mesh {
 }
 
 /// Whether a router treats ports so differently that it must be another one.
-fn is_another(before: &NatFacts, after: &NatFacts) -> bool {
+pub(crate) fn is_another(before: &NatFacts, after: &NatFacts) -> bool {
     let ports = |facts: &NatFacts| facts.ports.as_ref().map(discriminant);
     before.mapping != after.mapping || ports(before) != ports(after)
 }

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use mesh::{Config, Event, Observe};
-use netsim::{Kind, Link, Means, direct_path_possible};
+use netsim::{Kind, Link, Means, Segment, direct_path_possible};
 use wire::{
     agent::Path,
     signal::{Candidate, CandidateKind},
 };
 
-use crate::world::{PORT, World};
+use crate::world::{PORT, World, host_candidates};
 
 /// So many runs of each row, each with its own seed.
 const SEEDS: u64 = 20;
@@ -291,6 +291,20 @@ fn a_guess_ends_with_the_session_to_the_rendezvous() {
     world.lab.run_for(ms(100));
 
     assert_eq!(world.member("alice").sockets.len(), 0);
+}
+
+#[test]
+fn who_moves_during_a_guess_gets_another_one() {
+    let mut world = pair(3, [Kind::Symmetric, Kind::Port]);
+    until_guessing(&mut world);
+
+    let elsewhere = world.router(Segment::INTERNET, Kind::Symmetric.nat());
+    world.move_home("alice", elsewhere.inside());
+    let candidates = host_candidates(world.lab.net.addresses(world.hosts["alice"]));
+    world.with("alice", |mesh, now| mesh.network_changed(candidates, now));
+
+    assert_eq!(world.member("alice").sockets.len(), 0, "this one is in vain");
+    assert!(direct_after(&mut world, ms(20_000)).is_some());
 }
 
 #[test]

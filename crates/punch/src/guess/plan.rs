@@ -44,6 +44,9 @@ const FRESH: [u64; 9] = [0, 20, 45, 80, 130, 200, 300, 450, 650];
 /// How long after the last packet an answer may take, besides the round trip.
 const GRACE: Duration = Duration::from_millis(300);
 
+/// A word that got lost is said again within this time.
+const SAID_AGAIN: Duration = Duration::from_millis(1500);
+
 /// Two routers, seen from one side.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair {
@@ -243,8 +246,8 @@ impl Pair {
         let again =
             is_sequential(&self.theirs).then(|| [100, 400].map(|after| volley(took + Duration::from_millis(after))));
         let volleys = [volley(Duration::ZERO)].into_iter().chain(again.into_iter().flatten()).collect();
-        // The other side's last packets come later.
-        let patience = took + OPENER_GAP * u32::from(MAX_SOCKETS) + self.rtt * 2 + GRACE;
+        // The other side's last packets come later, and later still if our word that we begin has to be said twice.
+        let patience = took + OPENER_GAP * u32::from(MAX_SOCKETS) + self.rtt * 2 + GRACE + SAID_AGAIN;
         let is_fresh = !is_hard(&self.ours) && self.ours.port.is_some();
         Plan { sockets: u16::from(is_fresh), volleys, patience }
     }
@@ -415,6 +418,16 @@ mod tests {
                 assert!(plan.volleys.is_sorted_by_key(|volley| volley.after));
                 assert!(plan.volleys.iter().all(|volley| volley.after < plan.patience));
             }
+        }
+    }
+
+    #[test]
+    fn who_probes_is_there_until_the_last_packet_of_who_has_heard_late_that_it_may_open() {
+        for ports in [RANDOM, BLOCK, SEQUENCE] {
+            let (open, probe) = (pair(hard(ports), easy()), pair(easy(), hard(ports)));
+            let last = open.plan(0, 1).unwrap().volleys.last().unwrap().after;
+            let patience = probe.plan(0, 1).unwrap().patience;
+            assert!(patience > SAID_AGAIN + last + open.rtt, "{ports:?}: {patience:?} of {last:?}");
         }
     }
 
