@@ -92,9 +92,10 @@ impl Mesh {
         }
     }
 
-    /// Asks again if nobody has answered: the rendezvous was away then, and is there.
+    /// Asks again if nobody has answered in the end: the rendezvous was away then, and is there.
     pub(crate) fn observe_if_unanswered(&mut self, now: Instant) {
-        if self.observation.rtt().is_none() && !self.is_tunnelled() {
+        let is_over = self.observation.poll_timeout().is_none();
+        if is_over && self.observation.rtt().is_none() && !self.is_tunnelled() {
             self.observe_anew(now);
         }
     }
