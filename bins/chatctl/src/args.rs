@@ -70,6 +70,9 @@ pub(crate) struct Chat {
     /// End the puncher as well, with a proper leave
     #[arg(long)]
     pub(crate) leave_on_exit: bool,
+    /// Also show each line that comes from this pipe: what other programs have to say, above the line being typed
+    #[arg(long, value_name = "PIPE")]
+    pub(crate) notices: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -3,6 +3,7 @@
 mod args;
 mod channels;
 mod http;
+mod notices;
 mod oneshot;
 mod owners;
 mod render;

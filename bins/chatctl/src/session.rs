@@ -38,7 +38,7 @@ use wire::{
 
 use crate::{
     args::Chat,
-    render,
+    notices, render,
     room::{Entry, Room},
     screen::Screen,
 };
@@ -67,6 +67,10 @@ const TICK: Duration = Duration::from_secs(5);
 pub(crate) fn chat(args: &Chat, target: &Target, common: &Common) -> anyhow::Result<ExitCode> {
     let (client, opened) = Client::connect(target, Lane::Text, "chatctl chat")?;
     let (editor, screen) = Screen::open(common)?;
+    let screen = Arc::new(screen);
+    if let Some(pipe) = &args.notices {
+        notices::watch(pipe, Arc::clone(&screen))?;
+    }
     let session = Arc::new(Session {
         writer: client.writer(),
         screen,
@@ -94,7 +98,7 @@ pub(crate) fn chat(args: &Chat, target: &Target, common: &Common) -> anyhow::Res
 
 struct Session {
     writer: Writer,
-    screen: Screen,
+    screen: Arc<Screen>,
     leave_on_exit: bool,
     state: Mutex<State>,
     /// Told after every change of the state.

@@ -1,6 +1,7 @@
 //! The chat session on a terminal: `tmux` plays the terminal and types.
 
 use std::{
+    fs::OpenOptions,
     io::Write,
     process::{Command, Stdio},
     sync::mpsc,
@@ -126,6 +127,25 @@ fn a_line_stays_whole(columns: u32) {
     let (id, to, body) = connection.hear_text();
     assert_eq!((to, body), (Peers::All, words.join(" ")));
     connection.settle(id, &[("alice", KEPT)]);
+}
+
+#[test]
+fn what_other_programs_say_comes_above_the_line_being_typed() {
+    let notices = tempfile::tempdir().unwrap();
+    let pipe = notices.path().join("notices");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let writer = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    let Some((terminal, _connection)) = Terminal::start(80, &format!("--notices '{}'", pipe.display())) else { return };
+    terminal.type_text("half a li");
+    terminal.wait_for("what is typed", |lines| lines.last().is_some_and(|line| line == "me> half a li"));
+
+    writeln!(&writer, "audio-pipe: the microphone is gone").unwrap();
+
+    let said = |lines: &[String]| lines.iter().any(|line| line == "audio-pipe: the microphone is gone");
+    let lines = terminal.wait_for("the notice", said);
+    terminal.type_text("ne");
+    terminal.wait_for("the whole line", |lines| lines.last().is_some_and(|line| line == "me> half a line"));
+    assert_eq!(lines.iter().filter(|line| line.contains("half")).count(), 1, "{}", lines.join("\n"));
 }
 
 #[test]
