@@ -20,6 +20,7 @@ use super::{
     program::{PATIENCE, Program, path},
     row::{Bound, Rows},
     stage::Stage,
+    stalls::Stalls,
 };
 use crate::call::Home;
 
@@ -48,6 +49,7 @@ pub(super) fn run(rows: &mut Rows<'_>) -> Result<()> {
     }
     let (is_urgent, server) = (is_urgent(), server.as_ref());
     rows.tell("devices: real-time priority is allowed", f64::from(u8::from(is_urgent)), "");
+    let stalls = Stalls::watch();
     let floor = server.map_or(Ok(NOTHING), |server| server.measure("mouth_alice", "mouth_alice.monitor"))?;
     rows.tell("devices: what the measurement itself takes", floor.median_ms, "ms");
 
@@ -72,6 +74,7 @@ pub(super) fn run(rows: &mut Rows<'_>) -> Result<()> {
         let measured = talk(&format!("jitter-{jitter}"), &[], &[], &wire)?;
         rows.add(format!("devices: with {jitter} ms of jitter"), measured.median_ms, "ms", Bound::AtMost(bound));
     }
+    rows.tell("devices: this machine stands still for 2 ms or more", Some(stalls.per_minute()), "/min");
     Ok(())
 }
 

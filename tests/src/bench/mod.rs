@@ -24,6 +24,7 @@ mod row;
 mod server;
 mod sound;
 mod stage;
+mod stalls;
 mod talk;
 mod text;
 mod usage;
