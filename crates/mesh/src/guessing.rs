@@ -30,8 +30,8 @@ const PLAIN: Duration = Duration::from_secs(1);
 const PLAIN_IF_SPOILT: Duration = Duration::from_millis(300);
 /// The same where a router may have another port for each address though it seems to have one for all: then they are vain.
 const PLAIN_IF_DECEIVED: Duration = Duration::from_millis(600);
-/// After fresh sockets have not helped, others, or a real guess, may follow at once.
-const AFTER_RESTART: Duration = Duration::from_secs(1);
+/// After fresh sockets or a few foreseen ports have not helped, others, or a real guess, may follow at once.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// How long the other side may take to answer an offer: it may have to let the rendezvous look at a socket.
 const ANSWER: Duration = Duration::from_secs(4);
 /// Packets that the system may refuse to send before a guess is given up.
@@ -382,7 +382,7 @@ impl Mesh {
             Some(pair) if met => pair.is_cheap().then_some(history::PAUSE),
             // The other side has not answered, or not in time.
             None => Some(history::PAUSE),
-            Some(pair) if pair.part() == Some(Part::Restart) => Some(AFTER_RESTART),
+            Some(pair) if pair.part() == Some(Part::Restart) || is_first && pair.is_quick_to_repeat() => Some(AT_ONCE),
             Some(pair) if was_mistaken || may_be_otherwise || pair.is_worth_another() => Some(history::PAUSE),
             _ => None,
         };

@@ -148,6 +148,13 @@ impl Pair {
         self.cost() + there.cost() <= 256
     }
 
+    /// Whether a guess that has not met may be followed by others at once: few packets on either side, from and to ports that are
+    /// looked at anew each time.
+    pub fn is_quick_to_repeat(&self) -> bool {
+        let there = Self { ours: self.theirs, theirs: self.ours, leads: !self.leads, ..*self };
+        self.part().is_some() && self.cost().max(there.cost()) <= MAX_PROBES / 3
+    }
+
     /// The most packets that our part may take.
     pub(crate) fn cost(&self) -> usize {
         match self.part() {

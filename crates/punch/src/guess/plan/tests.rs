@@ -92,6 +92,16 @@ fn who_probes_is_there_until_the_last_packet_of_who_has_heard_late_that_it_may_o
 }
 
 #[test]
+fn sequences_are_tried_again_at_once_and_what_costs_more_is_not() {
+    let table = [(SEQUENCE, SEQUENCE, true), (SEQUENCE, BLOCK, false), (BLOCK, BLOCK, false), (RANDOM, RANDOM, false)];
+    for (ours, theirs, expected) in table {
+        assert_eq!(pair(hard(ours), hard(theirs)).is_quick_to_repeat(), expected, "{ours:?} and {theirs:?}");
+    }
+    let easy = |ports| [pair(hard(ports), easy()), pair(easy(), hard(ports))].map(|pair| pair.is_quick_to_repeat());
+    assert_eq!([SEQUENCE, BLOCK, RANDOM].map(easy), [[true; 2], [false; 2], [false; 2]]);
+}
+
+#[test]
 fn the_odds_of_a_random_router_are_those_of_256_sockets_and_1024_ports() {
     let open = pair(hard(RANDOM), easy()).plan(0, 1).unwrap();
     let probe = pair(easy(), hard(RANDOM)).plan(0, 1).unwrap();
