@@ -14,14 +14,14 @@ const REPORTS: f32 = 10.0;
 const QUEUE_MS: f32 = 60.0;
 /// Less loss than this, in percent, is not heard.
 const UNHEARD: f32 = 0.3;
-/// From this loss on, one copy is too often lost as well, and two are worth the 60 ms that the receiver waits longer ...
+/// From this loss on, one copy is too often lost as well, and two are worth the 20 ms or more that the receiver waits longer ...
 const MANY: f32 = 7.0;
 /// ... and from this one on, two are.
 const MOST: f32 = 14.0;
 /// Nothing but what tells of a long time helps.
 const EXTREME: f32 = 40.0;
-/// From this mean length on, gaps are no coincidence.
-const BURSTS: f32 = 1.6;
+/// Gaps so many times as long as those of packets that get lost one by one are no coincidence.
+const BURSTS: f32 = 1.5;
 /// Longer ones are outages, which no copy bridges.
 const OUTAGES: f32 = 4.0;
 
@@ -39,10 +39,14 @@ pub enum Remedy {
     Light,
     /// A copy of a frame further back, against gaps.
     Wide,
-    /// Two copies, against many losses.
+    /// Two copies of frames shortly before, against many single losses.
     Dense,
-    /// Two copies and LBRR.
+    /// The same and LBRR.
     Heavy,
+    /// Two copies of which one is of a frame further back, against many gaps.
+    DenseWide,
+    /// The same and LBRR.
+    HeavyWide,
     /// A copy, LBRR, and DRED, against outages: after one, the missing words are told of.
     Deep,
 }
@@ -54,7 +58,10 @@ impl Remedy {
             Self::None => &[],
             Self::Light => &[2],
             Self::Wide | Self::Deep => &[4],
-            Self::Dense | Self::Heavy => &[2, 4],
+            Self::Dense => &[1, 2],
+            // LBRR tells of the one before.
+            Self::Heavy => &[2, 3],
+            Self::DenseWide | Self::HeavyWide => &[2, 4],
         }
     }
 
@@ -62,8 +69,8 @@ impl Remedy {
     pub fn expected_loss(self) -> u8 {
         match self {
             Self::None => 5,
-            Self::Light | Self::Wide | Self::Dense => 0,
-            Self::Heavy => 10,
+            Self::Light | Self::Wide | Self::Dense | Self::DenseWide => 0,
+            Self::Heavy | Self::HeavyWide => 10,
             Self::Deep => 25,
         }
     }
@@ -74,12 +81,26 @@ impl Remedy {
     }
 
     fn against(loss_percent: f32, burst: f32) -> Self {
+        let single = 1.0 / (1.0 - loss_percent / 100.0).max(0.1);
+        let has_gaps = burst >= BURSTS * single;
         match () {
             () if loss_percent < UNHEARD => Self::None,
             () if loss_percent >= EXTREME || burst >= OUTAGES => Self::Deep,
-            () if loss_percent >= MOST => Self::Heavy,
-            () if loss_percent >= MANY => Self::Dense,
-            () if burst >= BURSTS => Self::Wide,
+            () if loss_percent >= MOST => {
+                if has_gaps {
+                    Self::HeavyWide
+                } else {
+                    Self::Heavy
+                }
+            }
+            () if loss_percent >= MANY => {
+                if has_gaps {
+                    Self::DenseWide
+                } else {
+                    Self::Dense
+                }
+            }
+            () if has_gaps => Self::Wide,
             () => Self::Light,
         }
     }
@@ -251,8 +272,9 @@ mod tests {
             (50, 11, Remedy::Light),
             (30, 30, Remedy::Wide),
             (100, 11, Remedy::Dense),
-            (100, 30, Remedy::Dense),
+            (100, 30, Remedy::DenseWide),
             (300, 14, Remedy::Heavy),
+            (300, 30, Remedy::HeavyWide),
             (500, 20, Remedy::Deep),
             (10, 60, Remedy::Deep),
         ];
