@@ -54,7 +54,7 @@ pub enum Bench {
 /// How to measure.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Options {
-    /// Also a call of ten minutes with loss and jitter
+    /// Of the sound, only a call of ten minutes with loss and jitter
     #[arg(long)]
     pub long: bool,
     /// Of the sound, only what goes through devices
@@ -87,6 +87,7 @@ impl Bench {
             Self::Paths if options.matrix => matrix::run(options, &mut sheet.of("matrix")).context("matrix"),
             Self::Paths => paths::run(&mut sheet.of("paths")).context("paths"),
             Self::Sound if options.devices => devices::run(&mut sheet.of("sound")).context("devices"),
+            Self::Sound if options.long => long::run(options, &mut sheet.of("sound")).context("ten minutes"),
             Self::Sound if options.network => network::run(options, &mut sheet.of("sound")).context("network"),
             Self::Sound => sound::run(options, &mut sheet.of("sound")).context("sound"),
             Self::Server => server::run(&mut sheet.of("server")).context("server"),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::{
     Options, devices, edges,
     figures::{largest, mean, median},
-    long, loss, mixing, network,
+    loss, mixing, network,
     pesq::Pesq,
     processing,
     reference::Reference,
@@ -61,11 +61,7 @@ pub(super) fn run(options: &Options, rows: &mut Rows<'_>) -> Result<()> {
     processing::run(&bench.speeches[0], &bench.speeches[1], rows).context("treat a voice")?;
     drop(bench);
     network::run(options, rows).context("a call over bad wires")?;
-    devices::run(rows).context("a call through devices")?;
-    if options.long {
-        long::run(options, rows).context("a long call")?;
-    }
-    Ok(())
+    devices::run(rows).context("a call through devices")
 }
 
 /// What each of three says, from the first sample to the last.
