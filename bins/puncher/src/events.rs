@@ -72,7 +72,10 @@ impl Events {
     /// Writes one line; an error means that nobody reads any more.
     pub(crate) fn emit(&mut self, line: &Line<'_>) -> std::io::Result<()> {
         if self.is_quiet && !self.is_json {
-            return Ok(());
+            return match line {
+                Line::Error { text } => writeln!(std::io::stderr(), "puncher: {}", Remote(text).show()),
+                _ => Ok(()),
+            };
         }
         let mut text = if self.is_json {
             let stamped = Stamped { v: SCHEMA, ts_ms: edge::unix_millis(), line };

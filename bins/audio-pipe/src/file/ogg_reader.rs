@@ -71,7 +71,7 @@ impl OpusReader {
             reader.start_link().exit(Exit::Data)?;
         }
         if reader.link.is_none() {
-            return Err(anyhow::anyhow!("not an Ogg Opus file: it is empty")).exit(Exit::Data);
+            return Err(anyhow::anyhow!("no sound is in it that is Ogg Opus")).exit(Exit::Data);
         }
         Ok(reader)
     }
