@@ -95,7 +95,8 @@ pub(super) async fn members(app: &App, asked: &Asked, name: ChannelName) -> Resu
     let shown = listed.info.kind == ChannelKind::Open
         || asked.capability().is_some_and(|given| listed.info.record.as_ref().is_some_and(|r| r.owner == hash(given)));
     if !shown {
-        let detail = format!("this is a channel by {}: who is in it is told only to who has its capability", listed.info.kind);
+        let detail =
+            format!("this is a channel by {}: who is in it is told only to who has its capability", listed.info.kind);
         return Err(Problem::forbidden(detail));
     }
     let members: Vec<_> = listed.members.iter().map(member).collect();
