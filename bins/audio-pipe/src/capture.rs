@@ -9,6 +9,7 @@ use codec::{Encoder, Mode, Settings};
 use edge::{Exit, WithExit};
 use voice::Packetizer;
 use wire::agent::{Peers, VoiceRecord};
+use wire::voice::Flags;
 
 use crate::args::{CaptureArgs, SourceArgs};
 use crate::control::Switches;
@@ -139,6 +140,32 @@ pub(crate) fn run(
         captured.packets += voice.pass(&mut frame, took.at, switches.is_muted(), last, packets, &mut send)?;
         if last {
             return Ok(captured);
+        }
+    }
+}
+
+/// After the end of a file, until everything ends: tells the others of mute and marks, as long as there is something to tell.
+pub(crate) fn stand_by(
+    source: &mut Source,
+    packets: &mut Packetizer,
+    switches: &Switches,
+    stop: &Stop,
+    mut send: impl FnMut(&mut Packetizer) -> Result<()>,
+) -> Result<()> {
+    let mut frame = vec![0.0; packets.block() * packets.channels()];
+    let mut has_told = false;
+    packets.close(true);
+    loop {
+        let at = source.next(&mut frame, stop)?.at;
+        let (marks, muted) = (switches.marks(), switches.is_muted());
+        let tells = (muted || marks != Flags::default()) && !stop.is_asked();
+        packets.mark(marks);
+        if (tells || has_told) && packets.push(&mut frame, at, muted, !tells)? {
+            send(packets)?;
+        }
+        has_told = tells;
+        if stop.is_asked() {
+            return Ok(());
         }
     }
 }

@@ -135,7 +135,10 @@ impl Talk {
             let outcome = captured.as_ref().ok().copied();
             talk.stop.check(captured.map(drop));
             let _ = done.send(outcome);
-            if exit_at_end && !talk.stop.wait(HANG_OVER) {
+            if !exit_at_end {
+                let send = |packets: &mut Packetizer| sender.send(packets);
+                talk.stop.check(capture::stand_by(&mut source, &mut packets, switches, &talk.stop, send));
+            } else if !talk.stop.wait(HANG_OVER) {
                 talk.stop.ask();
             }
         })?;

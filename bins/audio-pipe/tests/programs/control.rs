@@ -7,7 +7,7 @@ use wire::PeerTag;
 use wire::agent::FromPuncher;
 use wire::voice::Flags;
 
-use crate::hub::Hub;
+use crate::hub::{Hub, Seen};
 use crate::support::{outcome, text, voice, write_wav};
 
 /// A talk of member 0, and whoever else talks.
@@ -20,10 +20,14 @@ struct Call {
 impl Call {
     /// Everybody talks for ten seconds, or until the test ends.
     fn start(members: u32, args: &[&str]) -> Self {
+        Self::of(10.0, members, args)
+    }
+
+    fn of(seconds: f32, members: u32, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let hub = Hub::start(dir.path(), members);
         let wav = dir.path().join("in.wav");
-        write_wav(&wav, &voice(10.0), 48_000, 1);
+        write_wav(&wav, &voice(seconds), 48_000, 1);
         let said = ["--input", text(&wav)];
         let first = hub.member(0, &[&said, args].concat());
         let rest = (1..members).map(|tag| hub.member(tag, &said));
@@ -85,6 +89,21 @@ fn mute_is_obeyed_told_to_the_others_and_to_the_programs_here() {
     kill_process(Pid::from_child(&call.talks[0]), Signal::USR1).expect("a process");
     call.hub.wait_for(|seen| seen.muted == [true, false, true, false] && seen.levels > 0);
     assert_eq!(call.says(&["unmute"]), "microphone on, sound on");
+    call.end();
+}
+
+#[test]
+fn who_has_nothing_more_to_say_is_still_seen_to_record_and_to_be_muted() {
+    let call = Call::of(0.2, 2, &[]);
+    call.hub.wait_for(|seen| seen.flags[&0].has(Flags::STREAM_END));
+    let state = |seen: &Seen| seen.voices.get(&Some(PeerTag(0))).copied();
+
+    assert!(call.says(&["record", "start", text(&call.path("recorded"))]).starts_with("recording to "));
+    call.hub.wait_for(|seen| state(seen).is_some_and(|state| state.recording));
+    call.says(&["record", "stop"]);
+    call.hub.wait_for(|seen| state(seen).is_some_and(|state| !state.recording));
+    call.says(&["mute"]);
+    call.hub.wait_for(|seen| state(seen).is_some_and(|state| state.muted));
     call.end();
 }
 
