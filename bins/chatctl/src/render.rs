@@ -79,8 +79,8 @@ fn status(entry: &Entry) -> String {
         }
         Entry::Broken { name } => format!("the connection with {} broke; another is being made", shown(name)),
         Entry::Undelivered { snippet, receipt } => format!("\"{}\": {}", shown(snippet), failure(receipt)),
-        Entry::Server { connected: true, .. } => "the rendezvous is back".into(),
-        Entry::Server { text, .. } => format!("no rendezvous for the time being: {}", shown(text)),
+        Entry::Server { connected: true, .. } => "the rendezvous is there".into(),
+        Entry::Server { text, .. } => shown(text),
         Entry::Voice { name, before, state } => changes(name.as_deref(), *before, *state),
         Entry::Volume { name, volume: Volume::Off } => format!("{} is not played any more", shown(name)),
         Entry::Volume { name, volume } => format!("{} is played with {volume}", shown(name)),
