@@ -321,9 +321,16 @@ impl Mesh {
         if !self.may_guess() {
             return Err(Refusal::Off);
         }
-        if self.guessing.current.is_some() || peer.relayed_since.is_none() {
+        let is_relayed = peer.relayed_since.is_some();
+        let current = self.guessing.current.as_ref();
+        if current.is_some_and(|current| current.tag == tag && matches!(current.stage, Stage::Running)) {
+            // Who offers another one has ended its part of this one.
+            self.give_up_guess(now);
+        }
+        if self.guessing.current.is_some() || !is_relayed {
             return Err(Refusal::Busy);
         }
+        let peer = self.peers.get(&tag).ok_or(Refusal::Hopeless)?;
         if self.guessing.history.allowed_at(&peer.key).is_some_and(|allowed| allowed > now + history::SLACK) {
             return Err(Refusal::TooSoon);
         }
