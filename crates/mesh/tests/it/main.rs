@@ -8,6 +8,7 @@ mod guess;
 mod lend;
 mod member;
 mod observe;
+mod offered;
 mod relay;
 mod scenario;
 mod server;
