@@ -169,7 +169,7 @@ pub struct Status {
     pub settings: Vec<(String, String)>,
     /// Everybody else who is there.
     pub speakers: Vec<Speaker>,
-    /// To where the call is recorded, in words, or why it is no longer.
+    /// To where the call is recorded, in words, or why it is no longer, or, to who has ended it, what there is.
     pub recording: Option<String>,
 }
 

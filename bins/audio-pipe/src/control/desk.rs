@@ -59,7 +59,10 @@ impl Desk {
             Ask::Volume { peer, volume } => enter(&self.room).set_volume(peer, volume)?,
             Ask::Set { key, value } => self.set(&key, &value)?,
             Ask::Record(Some(what)) => self.recorder.start(&what).map_err(|error| format!("{error:#}"))?,
-            Ask::Record(None) => self.recorder.stop().map_err(|error| format!("{error:#}"))?,
+            Ask::Record(None) => {
+                let written = self.recorder.stop().map_err(|error| format!("{error:#}"))?;
+                return Ok(Status { recording: Some(written), ..self.status() });
+            }
         }
         Ok(self.status())
     }

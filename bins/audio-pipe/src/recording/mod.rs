@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use session::{OWN, Session};
 use wire::PeerTag;
 use wire::local::Record;
@@ -46,7 +46,8 @@ struct State {
 
 struct Running {
     events: SyncSender<Event>,
-    done: Receiver<()>,
+    /// How many files were completed.
+    done: Receiver<usize>,
     place: String,
     start: Instant,
     /// Packets that the disk was too slow for.
@@ -86,8 +87,7 @@ impl Recorder {
             let written = write(session, &queue);
             // From here on nobody can hand over what would be lost.
             drop(queue);
-            writer.end(written);
-            let _ = told.send(());
+            let _ = told.send(writer.end(written));
         };
         if let Err(error) = thread::Builder::new().name("recording".into()).spawn(work) {
             self.switches.record(false);
@@ -98,24 +98,29 @@ impl Recorder {
         Ok(())
     }
 
-    /// Completes the files.
+    /// Completes the files; says in words what there is.
     ///
     /// # Errors
     /// If nothing is recorded, or the files could not be completed.
-    pub(crate) fn stop(&self) -> Result<()> {
+    pub(crate) fn stop(&self) -> Result<String> {
         let Some(running) = self.state().running.take() else {
             match self.state().failed.take() {
                 Some(why) => anyhow::bail!("the recording has ended already: {why}"),
                 None => anyhow::bail!("nothing is recorded; start with: audio-pipe record start DIR"),
             }
         };
-        if running.events.send(Event::Stop).is_ok() && running.done.recv_timeout(PATIENCE).is_err() {
-            anyhow::bail!("{} is still being written to: the disk is slow", running.place);
-        }
+        let (place, seconds) = (&running.place, running.start.elapsed().as_secs());
+        let is_told = running.events.send(Event::Stop).is_ok();
+        let files = if is_told { running.done.recv_timeout(PATIENCE).ok() } else { Some(0) };
+        let files = files.with_context(|| format!("{place} is still being written to: the disk is slow"))?;
         if let Some(why) = self.state().failed.take() {
             anyhow::bail!("{why}");
         }
-        Ok(())
+        Ok(match files {
+            0 => format!("left nothing in {place}: nobody was heard"),
+            1 => format!("written: {place}, {seconds} s"),
+            _ => format!("written: {place}, {files} files, {seconds} s"),
+        })
     }
 
     /// Ends with the talk: what is recorded is completed, what can't be is told of.
@@ -170,18 +175,22 @@ impl Recorder {
         }
     }
 
-    /// A recording is over, by itself or because somebody wanted it.
-    fn end(&self, written: Result<()>) {
+    /// A recording is over, by itself or because somebody wanted it; returns how many files are complete.
+    fn end(&self, written: Result<usize>) -> usize {
         let mut state = self.state();
         self.switches.record(false);
         let running = state.running.take();
-        let Err(error) = written else { return };
+        let error = match written {
+            Ok(files) => return files,
+            Err(error) => error,
+        };
         let hint = if mix::is_full(&error) { ": the disk is full; what is there can be played" } else { "" };
         let why = format!("{error:#}{hint}");
         if running.is_some() {
             tracing::warn!("The recording has ended, the call goes on: {why}");
         }
         state.failed = Some(why);
+        0
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -190,7 +199,7 @@ impl Recorder {
 }
 
 /// Writes until it is told to stop or can't.
-fn write(mut session: Session, queue: &Receiver<Event>) -> Result<()> {
+fn write(mut session: Session, queue: &Receiver<Event>) -> Result<usize> {
     loop {
         match queue.recv_timeout(TICK) {
             Ok(Event::Packet { peer, name, packet, at }) => {

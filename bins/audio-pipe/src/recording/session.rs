@@ -125,15 +125,16 @@ impl Session {
         Ok(())
     }
 
-    /// Completes all files, as far as that is possible; the first failure is told.
-    pub(super) fn finish(mut self, at: Instant) -> Result<()> {
+    /// Completes all files, as far as that is possible, and tells how many there are; the first failure is told.
+    pub(super) fn finish(mut self, at: Instant) -> Result<usize> {
         let now = super::samples(at.saturating_duration_since(self.start));
         let mut outcome = self.pass(at);
         for speaker in self.tracks.values_mut() {
             let finished = speaker.finish(now);
             outcome = outcome.and(finished);
         }
-        outcome.and(self.mix.map_or(Ok(()), Mix::finish))
+        let files = self.tracks.len() + usize::from(self.mix.is_some());
+        outcome.and(self.mix.map_or(Ok(()), Mix::finish)).map(|()| files)
     }
 }
 

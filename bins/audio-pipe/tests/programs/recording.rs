@@ -81,7 +81,9 @@ fn each_speaker_and_the_mix_are_recorded_and_the_others_know() {
     call.hub.wait_for(|seen| seen.voices.get(&Some(PeerTag(0))).is_some_and(|state| state.recording));
     assert_eq!(call.says(&["record", "start", text(&folder)]).0, Some(64), "it is recorded already");
     call.go_on(300);
-    assert_eq!(call.says(&["record", "stop"]), (Some(0), "nothing is recorded".to_owned()));
+    let (code, said) = call.says(&["record", "stop"]);
+    assert!(code == Some(0) && said.contains(&format!("written: {}, 3 files, ", text(&folder))), "{said}");
+    assert_eq!(call.says(&["record", "status"]), (Some(0), "nothing is recorded".to_owned()));
     call.hub.wait_for(|seen| !seen.flags[&0].has(Flags::RECORDING));
 
     assert_eq!(call.says(&["record", "start", text(&folder)]).0, Some(0));
