@@ -1,6 +1,6 @@
 //! `chatctl channels`: the channels of a rendezvous, over its HTTP interface.
 
-use std::io::Write;
+use std::{io::Write, net::IpAddr};
 
 use anyhow::{Context, anyhow};
 use edge::{Common, Exit, InviteLink, KnownServers, Remote, ServerAddr, Settings, WithExit, secret_file};
@@ -189,6 +189,7 @@ fn tell(
     common: &Common,
 ) -> anyhow::Result<()> {
     let name = &created.channel.name;
+    let invites = invite.is_some();
     let link = invite.map(|secret| {
         let secret = secret.to_text().to_string();
         InviteLink { server: api.server().clone(), channel: name.clone(), secret }.to_text()
@@ -204,14 +205,25 @@ fn tell(
         }
         return print(&render::line(&line)?);
     }
-    if shown.is_some() && !common.quiet {
-        let note = "chatctl: who has this link can join; send it to those you mean, and to nobody else";
-        writeln!(std::io::stderr(), "{note}").context("write to stderr").exit(Exit::Io)?;
+    if invites && !common.quiet {
+        for note in notes_on_link(api.server()) {
+            writeln!(std::io::stderr(), "chatctl: {note}").context("write to stderr").exit(Exit::Io)?;
+        }
     }
     match shown {
         Some(link) => print(&link),
         None => print(&Remote(name).show()),
     }
+}
+
+/// What the owner of an invite link should know.
+fn notes_on_link(server: &ServerAddr) -> impl Iterator<Item = &'static str> {
+    let is_loopback = server.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    let is_here = is_loopback || server.host.eq_ignore_ascii_case("localhost");
+    let elsewhere = "to whoever opens it, the link leads to the own machine: put the server's real name in its place for others";
+    [("who has this link can join; send it to those you mean, and to nobody else", true), (elsewhere, is_here)]
+        .into_iter()
+        .filter_map(|(note, is_needed)| is_needed.then_some(note))
 }
 
 fn delete(args: &Delete, api: &Api, common: &Common) -> anyhow::Result<()> {

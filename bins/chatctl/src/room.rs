@@ -149,6 +149,15 @@ impl Room {
         self.peers.values().map(|known| (&known.status, self.voices.of(known.status.tag)))
     }
 
+    /// Takes the round trips as they are now: `puncher` tells of one only when a path changes.
+    pub(crate) fn note_round_trips(&mut self, now: &[PeerStatus]) {
+        for status in now {
+            if let Some(known) = self.peers.get_mut(&status.tag) {
+                known.status.rtt_us = status.rtt_us;
+            }
+        }
+    }
+
     fn handle_peer(&mut self, status: PeerStatus) {
         let name = status.name.clone();
         let path = (status.path, status.addr);
@@ -249,6 +258,22 @@ mod tests {
         let broken = Entry::Broken { name: "alice".into() };
         assert_eq!(entries(&mut room, [peer(1, "alice", Path::None, false)]), [broken]);
         assert_eq!(entries(&mut room, [peer(1, "alice", Path::Direct, true)]), [connected("alice", Path::Direct)]);
+    }
+
+    #[test]
+    fn round_trips_are_those_of_the_moment_and_bring_nobody_back() {
+        let mut room = Room::default();
+        entries(&mut room, [server(true), peer(1, "alice", Path::Direct, true)]);
+        let status = |tag, rtt_us| match peer(tag, "x", Path::Direct, true) {
+            FromPuncher::Peer(status) => PeerStatus { rtt_us: Some(rtt_us), ..status },
+            _ => unreachable!("a peer"),
+        };
+
+        room.note_round_trips(&[status(1, 90_000), status(2, 50_000)]);
+
+        let known: Vec<_> = room.peers().map(|(peer, _)| (peer.name.as_str(), peer.rtt_us)).collect();
+        assert_eq!(known, [("alice", Some(90_000))]);
+        assert!(room.poll_entry().is_none());
     }
 
     #[test]

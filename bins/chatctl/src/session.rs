@@ -72,6 +72,7 @@ pub(crate) fn chat(args: &Chat, target: &Target, common: &Common) -> anyhow::Res
         notices::watch(pipe, Arc::clone(&screen))?;
     }
     let session = Arc::new(Session {
+        target: target.clone(),
         writer: client.writer(),
         screen,
         leave_on_exit: args.leave_on_exit,
@@ -97,6 +98,7 @@ pub(crate) fn chat(args: &Chat, target: &Target, common: &Common) -> anyhow::Res
 }
 
 struct Session {
+    target: Target,
     writer: Writer,
     screen: Arc<Screen>,
     leave_on_exit: bool,
@@ -242,6 +244,7 @@ impl Session {
             Input::Say(text) => self.send(Peers::All, text)?,
             Input::To(rest) => self.send_to(rest)?,
             Input::Peers => {
+                self.refresh();
                 let table = render::peer_table(self.state().room.peers());
                 self.screen.say(&table)?;
             }
@@ -255,6 +258,15 @@ impl Session {
             }
         }
         Ok(Next::Line)
+    }
+
+    /// Asks how long the round trips are now; without an answer those of before stand.
+    fn refresh(&self) {
+        let asked = Client::connect(&self.target, Lane::Control, "chatctl chat");
+        match asked.and_then(|(mut client, _)| client.roster()) {
+            Ok(now) => self.state().room.note_round_trips(&now),
+            Err(error) => tracing::debug!(error = format!("{error:#}"), "ask who is there"),
+        }
     }
 
     fn send_to(&self, rest: &str) -> anyhow::Result<()> {

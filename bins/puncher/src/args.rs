@@ -51,11 +51,8 @@ pub(crate) enum Command {
         /// Keep this name
         name: Option<String>,
     },
-    /// Forget the key that somebody was met with, so that a new one is accepted
-    Trust {
-        /// What the person calls itself
-        name: String,
-    },
+    /// Forget the key that somebody, or a server, was met with, so that a new one is accepted
+    Trust(Trust),
 }
 
 #[derive(Args, Debug)]
@@ -100,6 +97,17 @@ pub(crate) struct Dial {
     pub(crate) no_wait: bool,
     #[command(flatten)]
     pub(crate) member: Member,
+}
+
+/// Whose key is to be forgotten.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Trust {
+    /// What the person calls itself
+    pub(crate) name: Option<String>,
+    /// The rendezvous, or whom you dial
+    #[arg(long, value_name = "HOST[:UDP_PORT]")]
+    pub(crate) server: Option<String>,
 }
 
 /// Whom to ask about the network.

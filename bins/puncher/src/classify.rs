@@ -13,6 +13,7 @@ use crate::{args::Nat, member};
 
 pub(crate) use probe::{Found, observers, probe};
 pub(crate) use report::NatReport;
+pub(crate) use table::is_seen_inside_only;
 
 /// Asks, and prints the answer.
 pub(crate) fn run(args: &Nat, common: &Common) -> anyhow::Result<()> {

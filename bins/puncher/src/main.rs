@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Command::Listen(args) => session::listen(args, &cli.common),
         Command::Dial(args) => session::dial(args, &cli.common),
         Command::Name { name } => show::name(name.as_deref(), &cli.common).map(|()| Ending::Asked),
-        Command::Trust { name } => session::trust(name).map(|()| Ending::Asked),
+        Command::Trust(whom) => session::trust(whom).map(|()| Ending::Asked),
         Command::Nat(args) => classify::run(args, &cli.common).map(|()| Ending::Asked),
         Command::Doctor(args) => doctor::run(args, &cli.common).map(|()| Ending::Asked),
         Command::Peers(args) => show::peers(args, &cli.common).map(|()| Ending::Asked),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use edge::{Common, Exit, Remote, ServerAddr, WithExit, ready::Ready, settings::Settings};
+use edge::{Common, Exit, KnownServers, Remote, ServerAddr, WithExit, ready::Ready, settings::Settings};
 use mesh::{Config, Mesh, Observe, Relaying, Via};
 use mio::Poll;
 use wire::{
@@ -16,7 +16,7 @@ use wire::{
 };
 
 use crate::{
-    args::{Dial, Join, Listen, Member, PipeLane, Switch},
+    args::{Dial, Join, Listen, Member, PipeLane, Switch, Trust},
     classify,
     driver::{Driver, Ending, Parts},
     events::{Events, Line, key_text},
@@ -39,6 +39,8 @@ const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0
 struct Way<'a> {
     channel: &'a str,
     server: Option<ServerAddr>,
+    /// What that is to a person.
+    what: &'static str,
     /// Members who may let this one in.
     via: Vec<SocketAddr>,
     /// Where members were reached earlier, and will be reached.
@@ -52,7 +54,10 @@ struct Way<'a> {
 pub(crate) fn join(args: &Join, common: &Common) -> anyhow::Result<Ending> {
     let settings = Settings::load()?;
     let has_server = args.via.is_empty() || args.server.is_some() || settings.server.is_some();
-    let server = has_server.then(|| member::server(args.server.as_deref(), &settings)).transpose()?;
+    let server = match member::invited_to(&args.member)? {
+        Some(server) if args.server.is_none() => Some(server),
+        _ => has_server.then(|| member::server(args.server.as_deref(), &settings)).transpose()?,
+    };
     let mut via = Vec::new();
     for member in &args.via {
         via.extend(edge::parse_server(member).exit(Exit::Usage)?.resolve()?);
@@ -60,7 +65,8 @@ pub(crate) fn join(args: &Join, common: &Common) -> anyhow::Result<Ending> {
     let realm = server.as_ref().map(ToString::to_string).unwrap_or_default();
     let remembered = Some(Remembered::load(&args.channel, &realm)?).filter(|_| !args.member.relay_only);
     let (bind, retry) = (args.member.bind, !args.no_wait);
-    let way = Way { channel: &args.channel, server, via, remembered, bind, retry, introduce: false };
+    let what = "the rendezvous";
+    let way = Way { channel: &args.channel, server, what, via, remembered, bind, retry, introduce: false };
     run(way, &args.member, &settings, common)
 }
 
@@ -68,8 +74,8 @@ pub(crate) fn join(args: &Join, common: &Common) -> anyhow::Result<Ending> {
 pub(crate) fn dial(args: &Dial, common: &Common) -> anyhow::Result<Ending> {
     let server = edge::parse_server(&args.addr).exit(Exit::Usage)?;
     let (via, remembered, bind) = (Vec::new(), None, args.member.bind);
-    let server = Some(server);
-    let way = Way { channel: &args.channel, server, via, remembered, bind, retry: !args.no_wait, introduce: false };
+    let (server, what, retry) = (Some(server), "the member at", !args.no_wait);
+    let way = Way { channel: &args.channel, server, what, via, remembered, bind, retry, introduce: false };
     run(way, &args.member, &Settings::load()?, common)
 }
 
@@ -77,12 +83,19 @@ pub(crate) fn dial(args: &Dial, common: &Common) -> anyhow::Result<Ending> {
 pub(crate) fn listen(args: &Listen, common: &Common) -> anyhow::Result<Ending> {
     let server = ServerAddr { host: args.addr.ip().to_string(), port: args.addr.port(), http_port: edge::HTTP_PORT };
     let (via, remembered, bind, server) = (Vec::new(), None, Some(args.addr), Some(server));
-    let way = Way { channel: &args.channel, server, via, remembered, bind, retry: false, introduce: true };
+    let what = "this member at";
+    let way = Way { channel: &args.channel, server, what, via, remembered, bind, retry: false, introduce: true };
     run(way, &args.member, &Settings::load()?, common)
 }
 
 /// `puncher trust`.
-pub(crate) fn trust(name: &str) -> anyhow::Result<()> {
+pub(crate) fn trust(whom: &Trust) -> anyhow::Result<()> {
+    if let Some(server) = &whom.server {
+        let server = edge::parse_server(server).exit(Exit::Usage)?;
+        let is_forgotten = KnownServers::of_user()?.forget(&server)?;
+        return if is_forgotten { Ok(()) } else { Err(anyhow!("no server was met as {server}")).exit(Exit::Unavailable) };
+    }
+    let name = whom.name.as_deref().unwrap_or_default();
     let forgotten = Pins::of_user()?.forget(&format!("{name}@"))?;
     if forgotten == 0 {
         return Err(anyhow!("nobody was met under the name {}", Remote(name).show())).exit(Exit::Unavailable);
@@ -103,7 +116,7 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
     let has_other_ways = !(members.members.is_empty() && members.remembered.is_empty());
     let secret = SecretSource::read(member)?;
     let tickets = way.server.as_ref().map(Tickets::of).transpose()?;
-    let mut known_server = KnownServer::resolve(way.server, way.channel, secret, has_other_ways)?;
+    let mut known_server = KnownServer::resolve(way.server, way.what, way.channel, secret, has_other_ways)?;
     let ready = Ready::open(member.ready_fd)?;
     let poll = Poll::new().context("make an event queue")?;
     let signals = Signals::watch(poll.registry())?;

@@ -217,6 +217,30 @@ fn a_key_that_changed_under_a_known_name_is_blocked() {
 }
 
 #[test]
+fn where_another_key_answers_than_before_nobody_is_joined_until_it_is_trusted() {
+    let (alice, bob, mallory) = (Person::new(), Person::new(), Person::new());
+    let (listener, addr) = listen(&alice, &[]);
+    let dialler = bob.start(&["dial", &addr, "--name", "bob", "--loopback"]);
+    until(&listener.stderr, |line| line == "link bob secure");
+    for ending in [dialler, listener] {
+        ending.signal("TERM");
+        assert_eq!(ending.code(), Some(143));
+    }
+    let listener = mallory.start(&["listen", &addr, "--name", "mallory", "--loopback"]);
+    until(&listener.stdout, |line| line.starts_with("ready "));
+
+    let (code, said) = bob.fails(&["dial", &addr, "--name", "bob", "--loopback", "--no-wait"]);
+
+    assert_eq!(code, Some(76), "{said}");
+    let advice = format!("puncher trust --server {addr}");
+    assert!(said.contains(&advice), "{said}");
+    assert_eq!(bob.fails(&["trust", "--server", &addr]).0, Some(0));
+    assert_eq!(bob.fails(&["trust", "--server", &addr]).0, Some(69), "nothing is left to forget");
+    let _trusting = bob.start(&["dial", &addr, "--name", "bob", "--loopback"]);
+    until(&listener.stdout, |line| line == "link bob secure");
+}
+
+#[test]
 fn a_rendezvous_that_is_not_there_is_named() {
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
     let server = nobody.local_addr().unwrap().to_string();

@@ -78,10 +78,24 @@ impl KnownServers {
     /// What to say of a server that shows another key than the one kept.
     pub fn changed(&self, server: &ServerAddr) -> anyhow::Error {
         anyhow!(
-            "the rendezvous {server} shows another key than before: it was set up anew, or somebody is in between; \
-             if you know why, delete its line from {}",
-            self.path.display()
+            "{server} shows another key than before: it was set up anew, or somebody is in between; \
+             if you know why: puncher trust --server {server}"
         )
+    }
+
+    /// Forgets the key of a server, so that a new one is accepted; returns whether one was known.
+    ///
+    /// # Errors
+    /// Code 78 if the file is wrong, and where; if it can't be written.
+    pub fn forget(&self, server: &ServerAddr) -> anyhow::Result<bool> {
+        let mut was_known = false;
+        secret_file::change(&self.path, |text| {
+            was_known = self.key_in(&text, server)?.is_some();
+            let beginning = format!("{server} ");
+            let others = text.lines().filter(|line| !line.starts_with(&beginning));
+            Ok(was_known.then(|| others.map(|line| format!("{line}\n")).collect()))
+        })?;
+        Ok(was_known)
     }
 
     /// Keeps the key that a server showed for the first time.
@@ -126,6 +140,22 @@ mod tests {
         assert_eq!(code_of(&known.check(&one, &other).unwrap_err()), Exit::Protocol);
         assert_eq!(code_of(&known.remember(&one, &other).unwrap_err()), Exit::Protocol);
         assert_eq!(known.text().unwrap().lines().count(), 2);
+    }
+
+    #[test]
+    fn a_server_whose_key_is_forgotten_may_show_another_and_the_others_may_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let known = KnownServers::at(&temp.path().join("known_servers"));
+        let (one, two) = (parse_server("one.example").unwrap(), parse_server("one.example:34780").unwrap());
+        let (key, other) = (IdentityKey([1; 32]), IdentityKey([2; 32]));
+        known.remember(&one, &key).unwrap();
+        known.remember(&two, &key).unwrap();
+
+        assert!(known.forget(&one).unwrap());
+        assert!(!known.forget(&one).unwrap());
+
+        known.remember(&one, &other).unwrap();
+        assert_eq!(code_of(&known.check(&two, &other).unwrap_err()), Exit::Protocol);
     }
 
     #[test]

@@ -168,6 +168,7 @@ fn an_invitation_is_a_link_whose_secret_the_server_never_sees() {
     let ended = channels(&home, &rendezvous.url, &["create", "den", "--kind", "invite"]);
 
     assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("leads to the own machine"), "as its server is 127.0.0.1: {}", ended.stderr);
     let Ok(link) = ended.stdout.trim().parse::<edge::InviteLink>() else { panic!("{}", ended.stdout) };
     assert_eq!((link.server.http_url(), link.channel.as_str()), (rendezvous.url.clone(), "den"));
     let secret: identity::InviteSecret = link.secret.parse().unwrap();

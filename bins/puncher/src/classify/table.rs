@@ -1,6 +1,6 @@
 //! What is known of a router, as a table for people.
 
-use std::fmt::Write;
+use std::{fmt::Write, net::IpAddr};
 
 use nat::{Filtering, Mapping, NatFacts, Outlook, Ports, outlook};
 
@@ -30,6 +30,9 @@ pub(super) fn text(found: &Found) -> String {
 fn headline(found: &Found) -> String {
     let facts = &found.facts;
     let what = match (facts.translated, facts.mapping) {
+        (false, _) if is_seen_inside_only(facts) => {
+            "Nothing is known of a NAT: who was asked is in the same network, or on this host; ask one outside, also by --stun HOST"
+        }
         (false, _) => "No NAT: this host has a public address",
         (true, Some(Mapping::Eim)) => "A NAT that calls get through: others find this host at one port",
         (true, Some(_)) => "A hard NAT: each destination sees another port",
@@ -37,6 +40,15 @@ fn headline(found: &Found) -> String {
     };
     let rtt = found.rtt.map_or("?".to_owned(), |rtt| millis(rtt).to_string());
     format!("{what} ({} asked, {rtt} ms away)", found.server)
+}
+
+/// Whether nobody outside has looked: all have seen an address that means nothing there.
+pub(crate) fn is_seen_inside_only(facts: &NatFacts) -> bool {
+    let is_local = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local(),
+    };
+    facts.seen.iter().all(|seen| is_local(seen.at.ip()) || seen.at.ip() == seen.by.ip())
 }
 
 fn rows(facts: &NatFacts) -> [(&'static str, String); 7] {
@@ -105,6 +117,17 @@ fn expectation(outlook: Outlook) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_is_in_the_same_network_has_not_looked_from_outside() {
+        let seen = |by: &str, at: &str| {
+            let seen = wire::nat::Seen { by: by.parse().expect("an address"), at: at.parse().expect("an address") };
+            is_seen_inside_only(&NatFacts { seen: vec![seen], ..NatFacts::default() })
+        };
+        assert!(seen("192.168.1.2:3478", "192.168.1.7:4000") && seen("127.0.0.1:3478", "127.0.0.1:4000"));
+        assert!(seen("203.0.113.7:3478", "203.0.113.7:4000"), "the rendezvous is on this host");
+        assert!(!seen("203.0.113.9:3478", "203.0.113.7:4000"));
+    }
 
     #[test]
     fn a_table_says_what_it_means() {

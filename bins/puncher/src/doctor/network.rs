@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use edge::{Exit, doctor::Check};
 use nat::{Mapping, Ports};
 
-use crate::classify::Found;
+use crate::classify::{self, Found};
 
 /// A firewall on this very machine says so at once.
 pub(super) fn sending(found: &Found) -> Check {
@@ -34,6 +34,9 @@ pub(super) fn mapping(found: &Found) -> Check {
     let facts = &found.facts;
     match (facts.translated, facts.mapping, facts.ports) {
         _ if facts.seen.is_empty() => Check::warn(NAME, "unknown: nobody has answered"),
+        (false, ..) if classify::is_seen_inside_only(facts) => {
+            Check::ok(NAME, "unknown: who was asked is in the same network; ask one outside, also by --stun HOST")
+        }
         (false, ..) => Check::ok(NAME, "none: this host has a public address"),
         (true, Some(Mapping::Eim), _) => {
             Check::ok(NAME, "one port for all destinations: direct calls work with nearly everybody")

@@ -112,7 +112,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(parts: Parts, interfaces: Vec<Candidate>, now: Instant) -> Self {
-        let server = FromPuncher::Server { connected: false, text: "asking the rendezvous".to_owned() };
+        let server = FromPuncher::Server { connected: false, text: format!("asking {}", parts.known_server) };
         let interfaces_at = now + INTERFACE_POLL;
         let sockets = Sockets::new(parts.udp.local());
         let watch = Watch::start(parts.poll.registry());

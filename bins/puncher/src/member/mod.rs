@@ -8,7 +8,7 @@ pub(crate) mod writer;
 use std::{fmt, io::IsTerminal, net::SocketAddr, path::Path};
 
 use anyhow::{Context, anyhow};
-use edge::{Common, Exit, KnownServers, ServerAddr, WithExit, settings::Settings};
+use edge::{Common, Exit, InviteLink, KnownServers, ServerAddr, WithExit, settings::Settings};
 use identity::{ChannelSecret, Identity, InviteSecret};
 use mesh::Secret;
 use wire::IdentityKey;
@@ -90,6 +90,13 @@ impl SecretSource {
     }
 }
 
+/// The server that an invite link leads to; `None` if there is no link, or only its secret part.
+pub(crate) fn invited_to(member: &Member) -> anyhow::Result<Option<ServerAddr>> {
+    let Some(path) = &member.invite_file else { return Ok(None) };
+    let link = first_line(path, "invite")?.parse::<InviteLink>();
+    Ok(link.ok().map(|link| link.server))
+}
+
 fn first_line(path: &Path, what: &str) -> anyhow::Result<String> {
     let text = edge::secret_file::read(path).with_context(|| format!("read the {what} in {}", path.display()))?;
     let line = text.lines().next().unwrap_or_default().trim_end_matches('\r');
@@ -103,6 +110,8 @@ fn first_line(path: &Path, what: &str) -> anyhow::Result<String> {
 /// The rendezvous as this person knows it, or that there is none.
 pub(crate) struct KnownServer {
     server: Option<ServerAddr>,
+    /// What it is to a person, before its address.
+    what: &'static str,
     /// What people are pinned under: the server, or, where nobody named one, the one that the channel belongs to.
     realm: String,
     addrs: Vec<SocketAddr>,
@@ -116,6 +125,7 @@ impl KnownServer {
     /// Finds the server's addresses. If that fails, it is a server without addresses to who has other ways in.
     pub(crate) fn resolve(
         server: Option<ServerAddr>,
+        what: &'static str,
         channel: &str,
         secret: SecretSource,
         has_other_ways: bool,
@@ -135,7 +145,7 @@ impl KnownServer {
             let error = anyhow!("the password of a channel goes together with its server: give --server HOST, too");
             return Err(error).exit(Exit::Usage);
         }
-        Ok(Self { server, realm, addrs, next: 0, known, channel, secret })
+        Ok(Self { server, what, realm, addrs, next: 0, known, channel, secret })
     }
 
     /// What people are pinned under.
@@ -204,7 +214,7 @@ impl KnownServer {
 impl fmt::Display for KnownServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.server {
-            Some(server) => write!(f, "the rendezvous {server}"),
+            Some(server) => write!(f, "{} {server}", self.what),
             None => write!(f, "the channel {}", edge::Remote(&self.channel).show()),
         }
     }
