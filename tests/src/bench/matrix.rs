@@ -22,7 +22,7 @@ use crate::lab::{KINDS, Lab, Nat};
 const COUNT: usize = 15;
 const RTTS_MS: [u32; 2] = [40, 100];
 /// Pairs that meet at a time: they mostly wait.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 /// So long a pair may look for a direct path.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// A relayed pair is relayed by then.

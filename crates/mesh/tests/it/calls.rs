@@ -240,6 +240,29 @@ fn a_member_that_starts_anew_takes_its_old_seat() {
 }
 
 #[test]
+fn who_joins_again_while_its_old_seat_is_still_there_is_the_same_one_to_the_others() {
+    let mut world = called(Kind::Port, Kind::Port);
+    let is_lost = |event: &Event| matches!(event, Event::Server(ServerEvent::Lost { .. }));
+    let before = world.member("alice").told.len();
+
+    // The rendezvous hears him all the time, so it takes him for present when he comes back.
+    world.deafen("bob");
+    assert!(talk_until(&mut world, Duration::from_secs(120), |world| world.member("bob").when(is_lost).is_some()));
+    world.hear_all("bob");
+    let joins = |world: &World| world.member("bob").told.iter().filter(|(_, event)| is_joined(event)).count();
+    assert!(talk_until(&mut world, Duration::from_secs(60), |world| joins(world) == 2));
+    let heard = voices(&world, "alice");
+    assert!(talk_until(&mut world, SOON, |world| voices(world, "alice") > heard + 300), "the call goes on");
+
+    let is_other = |event: &Event| {
+        matches!(event, Event::Left { .. } | Event::Seen { .. } | Event::Insecure { .. } | Event::Secure { .. })
+    };
+    let news: Vec<_> = world.member("alice").told[before..].iter().filter(|(_, event)| is_other(event)).collect();
+    assert!(news.is_empty(), "{news:?}");
+    assert!(world.member("bob").when(|event| matches!(event, Event::Server(ServerEvent::PutOut(_)))).is_none());
+}
+
+#[test]
 fn a_member_that_is_blocked_is_not_there_until_it_starts_anew() {
     let mut world = called(Kind::Port, Kind::Port);
     let tag = world.member("alice").mesh.peers().next().expect("bob").tag;
