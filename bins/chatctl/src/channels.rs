@@ -220,7 +220,8 @@ fn tell(
 fn notes_on_link(server: &ServerAddr) -> impl Iterator<Item = &'static str> {
     let is_loopback = server.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
     let is_here = is_loopback || server.host.eq_ignore_ascii_case("localhost");
-    let elsewhere = "to whoever opens it, the link leads to the own machine: put the server's real name in its place for others";
+    let elsewhere =
+        "to whoever opens it, the link leads to the own machine: put the server's real name in its place for others";
     [("who has this link can join; send it to those you mean, and to nobody else", true), (elsewhere, is_here)]
         .into_iter()
         .filter_map(|(note, is_needed)| is_needed.then_some(note))

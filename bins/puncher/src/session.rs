@@ -93,7 +93,11 @@ pub(crate) fn trust(whom: &Trust) -> anyhow::Result<()> {
     if let Some(server) = &whom.server {
         let server = edge::parse_server(server).exit(Exit::Usage)?;
         let is_forgotten = KnownServers::of_user()?.forget(&server)?;
-        return if is_forgotten { Ok(()) } else { Err(anyhow!("no server was met as {server}")).exit(Exit::Unavailable) };
+        return if is_forgotten {
+            Ok(())
+        } else {
+            Err(anyhow!("no server was met as {server}")).exit(Exit::Unavailable)
+        };
     }
     let name = whom.name.as_deref().unwrap_or_default();
     let forgotten = Pins::of_user()?.forget(&format!("{name}@"))?;

@@ -88,7 +88,11 @@ fn text_in(mut to_loop: &UnixStream, shared: &Shared) -> anyhow::Result<()> {
 }
 
 fn end_of_input(result: anyhow::Result<()>, mut to_loop: &UnixStream, shared: &Shared, exit_at_eof: bool) {
-    if let Err(error) = &result {
+    // That the loop has ended is no news, and no error: only it is written to here.
+    let is_end = |error: &anyhow::Error| {
+        error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if let Some(error) = result.as_ref().err().filter(|error| !is_end(error)) {
         tracing::error!("{error:#}");
     }
     if exit_at_eof || result.is_err() {
