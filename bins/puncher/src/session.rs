@@ -54,8 +54,8 @@ struct Way<'a> {
 pub(crate) fn join(args: &Join, common: &Common) -> anyhow::Result<Ending> {
     let settings = Settings::load()?;
     let has_server = args.via.is_empty() || args.server.is_some() || settings.server.is_some();
-    let server = match member::invited_to(&args.member)? {
-        Some(server) if args.server.is_none() => Some(server),
+    let server = match member::invited_to(&args.member, &args.channel)? {
+        Some(invitation) if args.server.is_none() => Some(invitation.into_server()?),
         _ => has_server.then(|| member::server(args.server.as_deref(), &settings)).transpose()?,
     };
     let mut via = Vec::new();

@@ -250,6 +250,31 @@ fn a_rendezvous_that_is_not_there_is_named() {
 }
 
 #[test]
+fn an_invite_link_leads_to_its_channel_and_its_server_or_it_is_said_why_not() {
+    use std::os::unix::fs::PermissionsExt;
+    let person = Person::new();
+    let file = person.home.path().join("link");
+    let join = |line: &str, channel: &str| {
+        std::fs::write(&file, format!("{line}\n")).expect("a file");
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("a mode");
+        person.fails(&["join", channel, "--invite-file", file.to_str().expect("UTF-8"), "--no-wait"])
+    };
+    let secret = identity::InviteSecret::generate().to_text().to_string();
+    let rows = [
+        (format!("http://nowhere.invalid:8470/c/team#{secret}"), "team", 68, "nowhere.invalid"),
+        (format!("http://nowhere.invalid:45470/c/team#{secret}"), "team", 64, "--server nowhere.invalid:PORT"),
+        (format!("http://nowhere.invalid:8470/c/team#{secret}"), "team2", 64, "is for team, not for team2"),
+        ("http://nowhere.invalid:8470/c/team".into(), "team", 65, "read the invite in"),
+        ("rubbish".into(), "team", 65, "read the invite in"),
+        (secret.clone(), "team", 64, "--server HOST"),
+    ];
+    for (line, channel, code, said) in rows {
+        let (was, text) = join(&line, channel);
+        assert!(was == Some(code) && text.contains(said), "{line} {channel}: {was:?} {text}");
+    }
+}
+
+#[test]
 fn without_a_server_it_says_how_to_name_one() {
     let (code, said) = Person::new().fails(&["join", "lobby"]);
     assert_eq!(code, Some(64), "{said}");

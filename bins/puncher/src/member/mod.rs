@@ -5,10 +5,15 @@ pub(crate) mod remembered;
 pub(crate) mod tickets;
 pub(crate) mod writer;
 
-use std::{fmt, io::IsTerminal, net::SocketAddr, path::Path};
+use std::{
+    fmt,
+    io::IsTerminal,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, anyhow};
-use edge::{Common, Exit, InviteLink, KnownServers, ServerAddr, WithExit, settings::Settings};
+use edge::{Common, Exit, InviteLink, KnownServers, Remote, ServerAddr, WithExit, settings::Settings};
 use identity::{ChannelSecret, Identity, InviteSecret};
 use mesh::Secret;
 use wire::IdentityKey;
@@ -90,11 +95,36 @@ impl SecretSource {
     }
 }
 
-/// The server that an invite link leads to; `None` if there is no link, or only its secret part.
-pub(crate) fn invited_to(member: &Member) -> anyhow::Result<Option<ServerAddr>> {
+/// The server that an invite link leads to, if the link is of this channel; `None` if there is no link, or only its secret part.
+pub(crate) fn invited_to(member: &Member, channel: &str) -> anyhow::Result<Option<Invitation>> {
     let Some(path) = &member.invite_file else { return Ok(None) };
-    let link = first_line(path, "invite")?.parse::<InviteLink>();
-    Ok(link.ok().map(|link| link.server))
+    // What is no invitation at all is said before anything else is missed.
+    SecretSource::read(member)?;
+    let Ok(link) = first_line(path, "invite")?.parse::<InviteLink>() else { return Ok(None) };
+    if link.channel != channel {
+        let (named, given) = (Remote(&link.channel).show(), Remote(channel).show());
+        return Err(anyhow!("the invite in {} is for {named}, not for {given}", path.display())).exit(Exit::Usage);
+    }
+    Ok(Some(Invitation { path: path.clone(), server: link.server }))
+}
+
+/// Where an invite link leads to.
+pub(crate) struct Invitation {
+    path: PathBuf,
+    server: ServerAddr,
+}
+
+impl Invitation {
+    /// The server, if its UDP port follows from the link: who serves HTTP at another port than usual may serve UDP anywhere.
+    pub(crate) fn into_server(self) -> anyhow::Result<ServerAddr> {
+        if self.server.http_port == edge::HTTP_PORT {
+            return Ok(self.server);
+        }
+        let (path, host) = (self.path.display(), &self.server.host);
+        let error =
+            anyhow!("the invite in {path} does not say at which UDP port {host} serves: give --server {host}:PORT");
+        Err(error).exit(Exit::Usage)
+    }
 }
 
 fn first_line(path: &Path, what: &str) -> anyhow::Result<String> {
