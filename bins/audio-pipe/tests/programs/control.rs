@@ -2,7 +2,7 @@
 
 use std::process::Child;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use wire::PeerTag;
 use wire::agent::FromPuncher;
 use wire::voice::Flags;
@@ -221,10 +221,14 @@ fn without_a_talk_or_a_puncher_it_says_what_to_start() {
 #[test]
 fn a_talk_that_hangs_is_not_waited_for_forever() {
     let call = Call::start(1, &[]);
-    kill_process(Pid::from_child(&call.talks[0]), Signal::STOP).expect("a process");
+    let talk = Pid::from_child(&call.talks[0]);
+    kill_process(talk, Signal::STOP).expect("a process");
+    // The signal is only on its way when it has been sent: each thread may still answer until it stops.
+    let stopped = waitpid(Some(talk), WaitOptions::UNTRACED).expect("a child").expect("a status").1;
+    assert!(stopped.stopped(), "{stopped:?}");
     let (code, _, error) = call.run(&["mute"]);
-    assert!(code == 75 && error.contains("does not answer"), "{error}");
-    kill_process(Pid::from_child(&call.talks[0]), Signal::CONT).expect("a process");
+    assert!(code == 75 && error.contains("does not answer"), "{code} {error}");
+    kill_process(talk, Signal::CONT).expect("a process");
 }
 
 #[test]
