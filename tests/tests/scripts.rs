@@ -18,6 +18,7 @@ pub(crate) fn tests() -> Tests {
     listed![
         a_friend_comes_by_what_the_host_was_told_and_both_talk_and_type,
         a_host_that_is_killed_leaves_nothing_and_is_missed,
+        sound_that_is_killed_is_missed_and_text_goes_on,
         who_has_no_name_and_can_not_be_asked_is_told_what_to_say,
         a_file_that_is_no_sound_ends_the_launcher,
     ]
@@ -105,6 +106,21 @@ fn a_host_that_is_killed_leaves_nothing_and_is_missed() {
     let (_, home) = alice.end();
 
     bob.until("alice has left (said goodbye)");
+    assert!(home.leftovers().is_empty(), "{:?}", home.leftovers());
+}
+
+fn sound_that_is_killed_is_missed_and_text_goes_on() {
+    let lab = start_lab(LAB);
+    let [mut alice, mut bob] = host_and_friend(&lab);
+
+    bob.kill("audio-pipe");
+    bob.until("the sound has ended");
+    bob.type_line("can you hear me?");
+    alice.until("bob: can you hear me?");
+    bob.type_line("/exit");
+    let (ended, home) = bob.end();
+
+    assert_eq!(ended.code(), Some(0));
     assert!(home.leftovers().is_empty(), "{:?}", home.leftovers());
 }
 

@@ -179,6 +179,20 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).expect("a running program");
     }
 
+    /// Sends a signal to the programs of this name that it has started itself; panics if there are none.
+    pub fn signal_started(&self, name: &str, signal: Signal) {
+        let (name, parent) = (format!("Name:\t{name}\n"), format!("\nPPid:\t{}\n", self.child.id()));
+        let is_wanted = |status: &String| status.starts_with(&name) && status.contains(&parent);
+        let running = fs::read_dir("/proc").expect("a list of programs").filter_map(Result::ok);
+        let pids = running.filter_map(|entry| {
+            // Others come and go.
+            let status = fs::read_to_string(entry.path().join("status")).ok();
+            status.filter(is_wanted).and_then(|_| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+        });
+        let signalled = pids.map(|pid| kill_process(pid, signal).expect("a running program")).count();
+        assert!(signalled > 0, "no {name} was started by {}", self.story());
+    }
+
     /// Waits for the end, and for its last lines.
     pub fn end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;

@@ -55,6 +55,11 @@ impl VoiceChat {
         self.program.signal(signal);
     }
 
+    /// Kills the programs of this name that it runs.
+    pub fn kill(&self, name: &str) {
+        self.program.signal_started(name, Signal::KILL);
+    }
+
     /// Waits until it has ended, and every program that it has started.
     pub fn end(mut self) -> (ExitStatus, Home) {
         let status = self.program.end();
