@@ -7,7 +7,6 @@ use edge::{Common, Exit, InviteLink, KnownServers, Remote, ServerAddr, Settings,
 use identity::{ChannelSecret, InviteSecret};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use unicode_normalization::UnicodeNormalization;
 use wire::IdentityKey;
 
 use crate::{
@@ -105,7 +104,7 @@ fn list(api: &Api, common: &Common) -> anyhow::Result<()> {
 
 fn create(args: &Create, api: &Api, common: &Common) -> anyhow::Result<()> {
     // The rendezvous keeps names in this form, and a password's key depends on the name.
-    let name: String = args.name.trim().nfc().collect();
+    let name = edge::channel_name(&args.name);
     let author = match &args.author {
         Some(author) => author.clone(),
         None => Settings::load()?.name.unwrap_or_default(),
@@ -228,7 +227,7 @@ fn notes_on_link(server: &ServerAddr) -> impl Iterator<Item = &'static str> {
 }
 
 fn delete(args: &Delete, api: &Api, common: &Common) -> anyhow::Result<()> {
-    let name: String = args.name.trim().nfc().collect();
+    let name = edge::channel_name(&args.name);
     let capability = match &args.capability_file {
         Some(path) => secret_file::first_line(&secret_file::read(path)?).to_owned(),
         None => owners::find(api.server(), &name)?,

@@ -2,6 +2,7 @@ use std::{net::SocketAddr, os::fd::RawFd, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mesh::Relaying;
+use registry::{ChannelName, MemberName, NameError};
 
 /// Opens a direct path to every member of a channel and carries lanes for other programs.
 ///
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     /// Show the name that is kept for you; without one, ask for it and keep it
     Name {
         /// Keep this name
+        #[arg(value_parser = member_name)]
         name: Option<String>,
     },
     /// Forget the key that somebody, or a server, was met with, so that a new one is accepted
@@ -58,6 +60,7 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct Join {
     /// The channel's name
+    #[arg(value_parser = channel_name)]
     pub(crate) channel: String,
     /// The rendezvous
     #[arg(long, value_name = "HOST[:UDP_PORT]", env = "PUNCHLINE_SERVER")]
@@ -78,7 +81,7 @@ pub(crate) struct Listen {
     #[arg(value_name = "ADDR:PORT")]
     pub(crate) addr: SocketAddr,
     /// A word both sides know
-    #[arg(long, default_value = "call")]
+    #[arg(long, default_value = "call", value_parser = channel_name)]
     pub(crate) channel: String,
     #[command(flatten)]
     pub(crate) member: Member,
@@ -90,7 +93,7 @@ pub(crate) struct Dial {
     #[arg(value_name = "HOST:PORT")]
     pub(crate) addr: String,
     /// A word both sides know
-    #[arg(long, default_value = "call")]
+    #[arg(long, default_value = "call", value_parser = channel_name)]
     pub(crate) channel: String,
     /// Give up, with exit code 69, if nobody listens there
     #[arg(long)]
@@ -128,7 +131,7 @@ pub(crate) struct Nat {
 #[derive(Args, Debug)]
 pub(crate) struct Member {
     /// What the others shall call you
-    #[arg(long, env = "PUNCHLINE_NAME")]
+    #[arg(long, env = "PUNCHLINE_NAME", value_parser = member_name)]
     pub(crate) name: Option<String>,
     /// The channel's password is the first line of this file
     #[arg(long, value_name = "FILE", conflicts_with = "invite_file")]
@@ -202,4 +205,13 @@ pub(crate) enum PipeLane {
     Voice,
     /// Lines of text
     Text,
+}
+
+/// The channel's name as the rendezvous keeps it, however it was typed.
+fn channel_name(typed: &str) -> Result<String, NameError> {
+    ChannelName::parse(typed).map(|name| name.as_str().to_owned())
+}
+
+fn member_name(typed: &str) -> Result<String, NameError> {
+    MemberName::parse(typed).map(|name| name.as_str().to_owned())
 }

@@ -111,7 +111,7 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
     let writer = Writer::start()?;
     let identity = member::identity(&writer)?;
     let key = identity.key();
-    let name = member::name(member.name.as_deref(), settings, common, &key)?;
+    let name = member::name::for_channel(member.name.as_deref(), settings, common, &key)?;
     let members = Via {
         members: way.via,
         remembered: way.remembered.as_ref().map(Remembered::addrs).unwrap_or_default(),

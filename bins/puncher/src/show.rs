@@ -4,11 +4,13 @@ use std::io::Write;
 
 use anyhow::Context;
 use edge::{
-    Common, Exit, Remote, Settings, WithExit,
+    Common, Exit, Remote, WithExit,
     agent::{Client, Target},
 };
 use serde_json::json;
 use wire::{agent::PeerStatus, peer::Lane};
+
+use crate::member;
 
 /// Prints one line per peer.
 pub(crate) fn peers(target: &Target, common: &Common) -> anyhow::Result<()> {
@@ -23,12 +25,7 @@ pub(crate) fn peers(target: &Target, common: &Common) -> anyhow::Result<()> {
 
 /// `puncher name`.
 pub(crate) fn name(given: Option<&str>, common: &Common) -> anyhow::Result<()> {
-    if let Some(name) = given {
-        let mut settings = Settings::load()?;
-        settings.name = Some(name.to_owned());
-        settings.save()?;
-    }
-    let name = edge::settings::name(given, common)?;
+    let name = member::name::keep(given, common)?;
     writeln!(std::io::stdout(), "{}", Remote(&name).show()).context("write to stdout").exit(Exit::Io)
 }
 

@@ -275,6 +275,33 @@ fn an_invite_link_leads_to_its_channel_and_its_server_or_it_is_said_why_not() {
 }
 
 #[test]
+fn a_name_that_is_none_is_refused_before_anybody_is_asked() {
+    let person = Person::new();
+    let long = "x".repeat(200);
+    let rows = [
+        (&["join", "a/b", "--server", "nowhere.invalid"][..], "U+002F"),
+        (&["join", " ", "--server", "nowhere.invalid"], "empty"),
+        (&["join", "den", "--server", "nowhere.invalid", "--name", "a\u{202e}b"], "U+202E"),
+        (&["listen", "127.0.0.1:0", "--channel", ".."], "directory"),
+        (&["dial", "127.0.0.1:9", "--name", "a\nb"], "U+000A"),
+        (&["name", &long], "longer than"),
+    ];
+    for (args, said) in rows {
+        let (code, text) = person.fails(args);
+        assert!(code == Some(64) && text.contains(said), "{args:?}: {code:?} {text}");
+    }
+}
+
+#[test]
+fn a_kept_name_that_is_none_is_told_with_its_file() {
+    let person = Person::new();
+    std::fs::create_dir_all(person.home.path().join("config/punchline")).expect("a directory");
+    std::fs::write(person.home.path().join("config/punchline/config.toml"), "name = \"a\\u202eb\"").expect("a file");
+    let (code, said) = person.fails(&["listen", "127.0.0.1:0"]);
+    assert!(code == Some(78) && said.contains("config.toml") && said.contains("U+202E"), "{code:?} {said}");
+}
+
+#[test]
 fn without_a_server_it_says_how_to_name_one() {
     let (code, said) = Person::new().fails(&["join", "lobby"]);
     assert_eq!(code, Some(64), "{said}");

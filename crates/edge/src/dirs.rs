@@ -44,12 +44,12 @@ pub fn runtime_dir() -> anyhow::Result<PathBuf> {
     })
 }
 
-/// The socket at which the `puncher` of a channel serves.
+/// The socket at which the `puncher` of a channel serves, however the channel's name was typed.
 ///
 /// # Errors
 /// As for [`config_dir`].
 pub fn agent_socket(channel: &str) -> anyhow::Result<PathBuf> {
-    Ok(runtime_dir()?.join(format!("{}.sock", file_stem(channel))))
+    Ok(runtime_dir()?.join(format!("{}.sock", file_stem(&crate::channel_name(channel)))))
 }
 
 /// The sockets in [`runtime_dir`], of living punchers and dead ones.
@@ -133,6 +133,12 @@ mod tests {
             assert!(stem.contains('~') && !stem.contains(['/', '.']) && stem.len() <= MAX_STEM, "{stem}");
         }
         assert_ne!(file_stem("日本"), file_stem("中国"));
+    }
+
+    #[test]
+    fn a_channel_has_one_socket_however_its_name_is_typed() {
+        assert_eq!(agent_socket("Cafe\u{301}").unwrap(), agent_socket(" Caf\u{e9} ").unwrap());
+        assert_ne!(agent_socket("Cafe").unwrap(), agent_socket("cafe").unwrap());
     }
 
     #[test]

@@ -63,7 +63,13 @@ pub use server::{
 };
 pub use settings::Settings;
 pub use table::table;
+use unicode_normalization::UnicodeNormalization;
 pub use whole::forbid_fragments;
+
+/// A channel's name in the form in which a rendezvous keeps it: the same for whoever types it in another way.
+pub fn channel_name(typed: &str) -> String {
+    typed.trim_matches(' ').nfc().collect()
+}
 
 /// The time of day in milliseconds since 1970, for events and message ids.
 pub fn unix_millis() -> u64 {

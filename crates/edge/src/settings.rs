@@ -1,14 +1,11 @@
 //! What people set once: `config.toml` in the configuration directory.
 
-use std::{
-    io::{IsTerminal, Write},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
 
-use crate::{Common, Exit, Remote, WithExit, dirs, secret_file};
+use crate::{Exit, WithExit, dirs, secret_file};
 
 const KEYS: [&str; 2] = ["name", "server"];
 
@@ -68,40 +65,6 @@ impl Settings {
     pub fn save_to(&self, path: &Path) -> anyhow::Result<()> {
         let text = toml::to_string(self).context("write the settings as TOML")?;
         secret_file::write_private(path, text.as_bytes())
-    }
-}
-
-/// The user's name: the one given, else the one kept, else asked for once and kept.
-///
-/// # Errors
-/// Code 64 if there is none and nobody can be asked.
-pub fn name(given: Option<&str>, common: &Common) -> anyhow::Result<String> {
-    if let Some(name) = given {
-        return Ok(name.to_owned());
-    }
-    let mut settings = Settings::load()?;
-    if let Some(name) = settings.name {
-        return Ok(name);
-    }
-    let name = ask_name(common)?;
-    settings.name = Some(name.clone());
-    settings.save()?;
-    Ok(name)
-}
-
-fn ask_name(common: &Common) -> anyhow::Result<String> {
-    if common.no_input || !std::io::stdin().is_terminal() {
-        return Err(anyhow!("say who you are with --name NAME")).exit(Exit::Usage);
-    }
-    let login = std::env::var("USER").unwrap_or_default();
-    let hint = if login.is_empty() { String::new() } else { format!(" [{}]", Remote(&login).show()) };
-    write!(std::io::stderr(), "Your name, as others shall see it{hint}: ").context("ask for a name")?;
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line).context("read the name")?;
-    match (line.trim(), login) {
-        ("", login) if !login.is_empty() => Ok(login),
-        ("", _) => Err(anyhow!("say who you are with --name NAME")).exit(Exit::Usage),
-        (name, _) => Ok(name.to_owned()),
     }
 }
 
@@ -172,10 +135,5 @@ mod tests {
         let path = temp.path().join("config.toml");
         std::fs::write(&path, "naem = 1").unwrap();
         assert_eq!(crate::code_of(&Settings::load_from(&path).unwrap_err()), Exit::Config);
-    }
-
-    #[test]
-    fn a_given_name_is_taken_without_a_look_at_the_settings() {
-        assert_eq!(name(Some("alice"), &Common::default()).unwrap(), "alice");
     }
 }

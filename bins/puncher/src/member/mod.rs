@@ -1,5 +1,6 @@
 //! What a member is made of: its key and name, the rendezvous it trusts, the channel's secret.
 
+pub(crate) mod name;
 pub(crate) mod pins;
 pub(crate) mod remembered;
 pub(crate) mod tickets;
@@ -7,13 +8,12 @@ pub(crate) mod writer;
 
 use std::{
     fmt,
-    io::IsTerminal,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, anyhow};
-use edge::{Common, Exit, InviteLink, KnownServers, Remote, ServerAddr, WithExit, settings::Settings};
+use edge::{Exit, InviteLink, KnownServers, Remote, ServerAddr, WithExit, settings::Settings};
 use identity::{ChannelSecret, Identity, InviteSecret};
 use mesh::Secret;
 use wire::IdentityKey;
@@ -39,23 +39,6 @@ pub(crate) fn identity(writer: &Writer) -> anyhow::Result<Identity> {
     let file = edge::secret_file::place_private(&path, identity.to_text().as_bytes()).context(keeping.clone())?;
     writer.write(&path, move || file.sync_all().context(keeping));
     Ok(identity)
-}
-
-/// The name to join with: as given, as kept in the settings, asked for, or made from the key.
-pub(crate) fn name(
-    given: Option<&str>,
-    settings: &Settings,
-    common: &Common,
-    key: &IdentityKey,
-) -> anyhow::Result<String> {
-    let can_ask = std::io::stdin().is_terminal() && !common.no_input;
-    if given.is_some() || settings.name.is_some() || can_ask {
-        return edge::settings::name(given, common);
-    }
-    // A pipeline works as it is written, without a question in its way.
-    let name = format!("guest-{}", &key.short()[..4]);
-    tracing::warn!("no --name was given and none is kept, so the others see {name}");
-    Ok(name)
 }
 
 /// The server to ask: as given or as kept in the settings.
