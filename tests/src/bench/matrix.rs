@@ -17,16 +17,22 @@ use super::{
     stage::Stage,
 };
 use crate::lab::{KINDS, Lab, Nat};
+use netsim::Means;
 
 /// Those of the matrix; the others differ from these in what a sender of UDP is told.
 const COUNT: usize = 15;
 const RTTS_MS: [u32; 2] = [40, 100];
 /// Pairs that meet at a time: they mostly wait, but with twice as many guesses come too late on two processors.
 const AT_ONCE: usize = 4;
-/// So long a pair may look for a direct path.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// So long a pair may look for a direct path: a guess that does not meet is followed by another after half a minute.
+const PATIENCE: Duration = Duration::from_secs(80);
+/// So long it is watched whether a pair finds a direct path where there is none.
+const WATCHED: Duration = Duration::from_secs(3);
 /// A relayed pair is relayed by then.
 const RELAYED: Bound = Bound::AtMost(1000.0);
+/// Where a port is one of all, that many in a hundred meet in time.
+const BY_CHANCE: Bound = Bound::AtLeast(95.0);
+const IN_TIME_MS: f64 = 5000.0;
 
 type Kind = (&'static str, Nat);
 
@@ -49,11 +55,25 @@ pub(super) fn run(options: &Options, rows: &mut Rows<'_>) -> Result<()> {
     let pairs = pairs(&options.kind)?;
     for rtt in RTTS_MS {
         let outcomes = meet_all(&pairs, rtt, options.runs.max(1))?;
-        for (pair, outcomes) in pairs.iter().zip(outcomes) {
-            tell(rows, pair, rtt, &outcomes);
+        for (pair, outcomes) in pairs.iter().zip(&outcomes) {
+            tell(rows, pair, rtt, outcomes);
         }
+        let by_chance = pairs.iter().zip(&outcomes).filter(|(pair, _)| pair.is_left_to_chance());
+        let by_chance: Vec<_> = by_chance.flat_map(|(_, outcomes)| outcomes).collect();
+        let in_time = by_chance.iter().filter(|outcome| outcome.is_direct_in(IN_TIME_MS)).count();
+        let share = (!by_chance.is_empty()).then(|| 100.0 * in_time as f64 / by_chance.len() as f64);
+        rows.add(format!("random symmetric with port-restricted, RTT {rtt}: direct in 5 s"), share, "%", BY_CHANCE);
+        let all = outcomes.iter().flatten();
+        let without = all.filter(|outcome| outcome.took.is_none() || outcome.path.contains("none")).count();
+        rows.add(format!("without any path, RTT {rtt}"), without as f64, "", Bound::AtMost(0.0));
     }
     Ok(())
+}
+
+impl Outcome {
+    fn is_direct_in(&self, ms: f64) -> bool {
+        self.path == "direct" && self.took.is_some_and(|took| took <= ms)
+    }
 }
 
 fn pairs(wanted: &[String]) -> Result<Vec<Pair>> {
@@ -69,8 +89,8 @@ fn pairs(wanted: &[String]) -> Result<Vec<Pair>> {
 }
 
 fn tell(rows: &mut Rows<'_>, pair: &Pair, rtt: u32, outcomes: &[Outcome]) {
-    let [(first, a), (second, b)] = pair.kinds;
-    let means = a.means_with(&b);
+    let [(first, _), (second, _)] = pair.kinds;
+    let means = pair.means();
     let (expected, bound) = if means.is_direct() { ("direct", Bound::None) } else { ("relay", RELAYED) };
     // A member that relays is as good as the rendezvous.
     let word = |outcome: &Outcome| if outcome.path == "member" { "relay".to_owned() } else { outcome.path.clone() };
@@ -161,6 +181,20 @@ impl Schedule {
 }
 
 impl Pair {
+    fn means(&self) -> Means {
+        let [(_, a), (_, b)] = self.kinds;
+        a.means_with(&b)
+    }
+
+    /// Whether the one side's port is one of all, and the other's router asks for just that port.
+    fn is_left_to_chance(&self) -> bool {
+        let is_random = |(name, _): Kind| matches!(name, "sym" | "sym-adm" | "cgn-sym");
+        let is_foreseen = |(name, _): Kind| matches!(name, "symseq" | "block-512");
+        self.means() == Means::Birthday
+            && self.kinds.into_iter().any(is_random)
+            && !self.kinds.into_iter().any(is_foreseen)
+    }
+
     fn sites(&self) -> [String; 2] {
         [site(0, self.kinds[0].0), site(1, self.kinds[1].0)]
     }
@@ -175,13 +209,14 @@ fn meet(lab: &Lab, pair: &Pair) -> Result<Outcome> {
         lab.reboot(&site)?;
     }
     let [first, second] = pair.sites().map(|site| format!("{site}1"));
+    let patience = if pair.means().is_direct() { PATIENCE } else { WATCHED };
     let start = Instant::now();
     let mut first = Member::join(lab, Joining::new(&first, &channel, "first"))?;
     if !first.joins_by(start + PATIENCE) {
         return Ok(Outcome { path: "none".into(), took: None });
     }
     let mut second = Member::join(lab, Joining::new(&second, &channel, "second"))?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let ((there, there_took), (back, back_took)) =
         (first.path_by("second", deadline), second.path_by("first", deadline));
     let took = there_took.zip(back_took).map(|(there, back)| there.max(back));
@@ -195,8 +230,6 @@ fn meet(lab: &Lab, pair: &Pair) -> Result<Outcome> {
 
 #[cfg(test)]
 mod tests {
-    use netsim::Means;
-
     use super::*;
 
     #[test]
@@ -217,6 +250,16 @@ mod tests {
         let names: BTreeSet<_> = relayed.map(|pair| pair.kinds.map(|(name, _)| name)).collect();
         assert!(names.contains(&["sym", "cgn-sym"]) && names.contains(&["noudp", "open"]));
         assert!(!names.contains(&["block-512", "block-512"]) && !names.contains(&["sym", "port"]));
+    }
+
+    #[test]
+    fn chance_is_what_decides_between_a_random_port_and_a_router_that_asks_for_it() {
+        let by_chance = pairs(&[]).unwrap().into_iter().filter(Pair::is_left_to_chance);
+        let names: BTreeSet<_> = by_chance.map(|pair| pair.kinds.map(|(name, _)| name)).collect();
+        assert!(names.contains(&["sym", "port"]) && names.contains(&["linux", "cgn-sym"]), "{names:?}");
+        for other in [["sym", "open"], ["sym", "sym"], ["symseq", "port"], ["symseq", "sym-adm"], ["noudp", "sym"]] {
+            assert!(!names.contains(&other), "{other:?}");
+        }
     }
 
     #[test]
