@@ -58,7 +58,7 @@ fn summary(report: &Report, page: &mut String) {
 }
 
 fn details(pair: &Pair, page: &mut String) {
-    let [from, to, heard, path, addr, connect, delay, loss, quality] = table::cells(pair).map(|cell| escaped(&cell));
+    let [from, to, heard, path, addr, connect, delay, loss, _, quality] = table::cells(pair).map(|cell| escaped(&cell));
     let _ = write!(page, "<section><h2>{from} <span>to</span> {to}</h2><dl>");
     let gain = pair.hearing.gain_db.map_or("-".to_owned(), |gain| format!("{gain:+.1} dB"));
     let missing = match pair.missing_ms {
