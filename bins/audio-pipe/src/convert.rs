@@ -69,9 +69,12 @@ pub(crate) fn decode(args: &DecodeArgs) -> Result<()> {
         samples.clear();
     }
     let damage = opus.damage();
+    let name = shown(&args.input, "the standard input");
+    if damage.is_cut {
+        tracing::warn!("{name} ends without its last page: there may have been more");
+    }
     if damage.places > 0 {
         let ms = damage.samples * 1000 / u64::from(codec::RATE);
-        let name = shown(&args.input, "the standard input");
         tracing::warn!("{name} is damaged in {} places; {ms} ms were made up", damage.places);
     }
     out.finish()

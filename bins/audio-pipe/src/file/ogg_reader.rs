@@ -35,6 +35,8 @@ pub(crate) struct Damage {
     pub(crate) places: u64,
     /// Samples that were made up there.
     pub(crate) samples: u64,
+    /// It ended without a page that says so: there may have been more.
+    pub(crate) is_cut: bool,
 }
 
 /// One stream of a file; files may be put behind each other.
@@ -43,6 +45,7 @@ struct Link {
     decoder: Decoder,
     gain: f32,
     has_tags: bool,
+    has_end: bool,
     /// Samples still to be dropped at the start.
     skip: u64,
     /// Granule position at which the decoded sound begins, known after the first page.
@@ -136,6 +139,7 @@ impl OpusReader {
             decoder: Decoder::with_channels(self.channels)?,
             gain: 10_f32.powf(f32::from(i16::from_le_bytes([g0, g1])) / (20.0 * 256.0)),
             has_tags: false,
+            has_end: false,
             skip: u16::from_le_bytes([s0, s1]).into(),
             origin: None,
             decoded: 0,
@@ -156,6 +160,7 @@ impl OpusReader {
         let Some(last) = self.page.last() else { return Ok(()) };
         let (granule, is_end) = (last.absgp_page(), last.last_in_stream());
         let samples: u64 = self.page.iter().filter_map(|p| codec::packet_samples(&p.data)).map(|n| n as u64).sum();
+        link.has_end |= is_end;
         let origin = *link.origin.get_or_insert(if is_end { 0 } else { granule.saturating_sub(samples) });
         // Only the last page may end before its packets do (RFC 7845, section 4.5).
         let end = if is_end { granule.saturating_sub(origin) } else { u64::MAX };
@@ -195,6 +200,7 @@ impl OpusReader {
                 }
                 Next::End => {
                     self.ended = true;
+                    self.damage.is_cut = self.link.as_ref().is_some_and(|link| !link.has_end);
                     break;
                 }
             };

@@ -174,6 +174,22 @@ fn a_page_that_is_missing_or_damaged_is_made_up_and_told_of() {
 }
 
 #[test]
+fn a_file_that_was_cut_short_is_played_and_told_of() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let [wav, opus, back] = ["in.wav", "x.opus", "back.wav"].map(|name| dir.path().join(name));
+    write_wav(&wav, &voice(2.0), 48_000, 1);
+    assert_eq!(outcome(&mut audio_pipe(["encode", text(&wav), text(&opus)])).0, Some(0));
+    let good = std::fs::read(&opus).expect("a file");
+    std::fs::write(&opus, &good[..good.len() / 2]).expect("a file");
+
+    let (code, told) = outcome(&mut audio_pipe(["decode", text(&opus), text(&back)]));
+
+    assert!(code == Some(0) && told.contains("x.opus ends without its last page"), "{code:?} {told}");
+    let heard = read_wav(&back).len();
+    assert!((24_000..96_000).contains(&heard), "{heard} samples");
+}
+
+#[test]
 fn bad_input_is_one_clear_sentence_and_the_right_code() {
     let dir = tempfile::tempdir().expect("a folder");
     let [wav, text_file, none] = ["in.wav", "note.wav", "none.wav"].map(|name| dir.path().join(name));
