@@ -41,6 +41,8 @@ pub(crate) struct Entry {
     wait_until: Option<Instant>,
     retry: Retry,
     numbers: Numbers,
+    /// Whose channel this is by the word of a member, the rendezvous that was named being silent.
+    pub(crate) word: Option<IdentityKey>,
 }
 
 /// Where a member may be.
@@ -85,6 +87,7 @@ impl Entry {
             wait_until: None,
             retry: Retry::default(),
             numbers: Numbers::new(seed),
+            word: None,
         };
         via.members.iter().for_each(|addr| entry.add(*addr, true));
         via.remembered.iter().for_each(|addr| entry.add(*addr, false));
@@ -169,14 +172,21 @@ impl Mesh {
         }
     }
 
-    /// Makes the channel secret if it can be made.
+    /// Makes the channel secret if it can be made, or sees that it can be asked for.
     fn can_knock(&mut self) -> bool {
         match self.config.server_key {
             _ if self.secret.is_some() => true,
             Some(server) => self.take_secret(server),
             None if matches!(self.config.secret, Secret::Known(_)) => self.take_secret(self.key()),
-            None => self.config.via.only && matches!(self.config.secret, Secret::Open),
+            None => self.takes_word() && matches!(self.config.secret, Secret::Open),
         }
+    }
+
+    /// Whether a member's word counts for which rendezvous' channel this is: where none is named, or where it is silent and was
+    /// never met, if the member was named as well.
+    fn takes_word(&self) -> bool {
+        let is_silent = matches!(self.signalling, State::Waiting { .. } | State::Connecting { .. });
+        self.config.via.only || is_silent && self.retry.has_failed() && !self.config.via.members.is_empty()
     }
 
     fn knock(&mut self, now: Instant) {
@@ -242,13 +252,17 @@ impl Mesh {
         }
     }
 
-    /// A member says to which rendezvous the channel belongs. Only who names no rendezvous takes its word for that.
+    /// A member says to which rendezvous the channel belongs. The key of one that was named is not taken from there: it shows that itself.
     fn channel_told(&mut self, link: LinkId, server: IdentityKey) {
-        if self.secret.is_some() || self.config.server_key.is_some() || !self.config.via.only {
+        if self.secret.is_some() || self.config.server_key.is_some() || !self.takes_word() {
             return;
         }
-        self.config.server_key = Some(server);
-        self.events.push_back(Event::Server(ServerEvent::Key(server)));
+        if self.config.via.only {
+            self.config.server_key = Some(server);
+            self.events.push_back(Event::Server(ServerEvent::Key(server)));
+        } else {
+            self.entry.word = Some(server);
+        }
         if self.take_secret(server) {
             self.ask_in(link);
         }

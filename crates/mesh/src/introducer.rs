@@ -180,7 +180,7 @@ impl Mesh {
 
     /// Tells who asks from which server's key the channel's secret is made: its own asker may not know.
     fn greet_asker(&mut self, link: LinkId) {
-        if let Some(server) = self.config.server_key.filter(|_| !self.config.introduce) {
+        if let Some(server) = self.config.server_key.or(self.entry.word).filter(|_| !self.config.introduce) {
             self.say_to_asker(link, &ToMember::Channel { server });
         }
     }

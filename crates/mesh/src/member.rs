@@ -390,6 +390,10 @@ impl Mesh {
 
     /// The session with the rendezvous is up: the channel secret comes next, then the join.
     pub(crate) fn server_connected(&mut self, link: LinkId, key: IdentityKey, now: Instant) {
+        if self.entry.word.is_some_and(|word| word != key) {
+            self.signals.close(link, CLOSE_LEFT, "another channel", now);
+            return self.server_lost("by the word of the member who let us in, the channel is another's".into(), now);
+        }
         if self.config.server_key.is_none() {
             self.config.server_key = Some(key);
             self.events.push_back(Event::Server(ServerEvent::Key(key)));

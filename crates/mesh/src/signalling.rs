@@ -74,6 +74,10 @@ impl Retry {
         self.failures = 0;
     }
 
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// How long to wait after one more failure.
     pub(crate) fn failed(&mut self) -> Duration {
         let gap = RETRY_GAPS.get(self.failures).copied().unwrap_or(STEADY_RETRY_GAP);

@@ -42,7 +42,11 @@ pub(crate) struct Server {
 impl Server {
     /// `tickets` seals them, and differs from start to start.
     pub(crate) fn new(tickets: [u8; 32], now: Instant) -> Self {
-        let identity = Identity::from_seed(&KEY_SEED);
+        Self::with_key(&KEY_SEED, tickets, now)
+    }
+
+    pub(crate) fn with_key(seed: &[u8; 32], tickets: [u8; 32], now: Instant) -> Self {
+        let identity = Identity::from_seed(seed);
         let config = link::Config { identity: &identity, seed: [201; 32], accept: link::Accept::Signal };
         // A session's own timeout is short enough.
         let limits = Limits { presence: Duration::MAX / 4, ..Limits::default() };

@@ -55,6 +55,40 @@ fn a_member_with_a_reachable_address_lets_a_newcomer_in_and_everybody_expects_it
     assert!(matches!(joins[..], [(_, Event::Server(ServerEvent::Joined { peers: 2, .. }))]), "{joins:?}");
 }
 
+/// Carol, who names a rendezvous that she never met and that is gone, and alice.
+fn carol_names_both(world: &mut World) {
+    world.kill_server();
+    world.lab.run_for(Duration::from_secs(3));
+    let alice = world.addr_of("alice");
+    world.join_with("carol", |config| config.via = Via { only: false, ..via(alice) });
+    assert!(world.run_until_secure(&["alice", "bob", "carol"], Duration::from_secs(20)));
+}
+
+#[test]
+fn a_newcomer_whose_rendezvous_is_gone_is_let_in_by_the_member_that_it_names_as_well() {
+    let mut world = alice_and_bob();
+    carol_names_both(&mut world);
+    world.home("dave", Kind::Port);
+
+    world.restart_server();
+    world.join("dave");
+
+    assert!(world.run_until_secure(&["carol", "dave"], Duration::from_secs(90)), "all are where dave is");
+}
+
+#[test]
+fn a_rendezvous_that_comes_later_and_is_another_than_the_member_said_is_not_joined() {
+    let mut world = alice_and_bob();
+    carol_names_both(&mut world);
+
+    world.replace_server();
+    world.lab.run_for(Duration::from_secs(90));
+
+    let by_server = |event: &Event| matches!(event, Event::Server(ServerEvent::Key(_)));
+    assert!(!world.member("carol").told.iter().any(|(_, event)| by_server(event)));
+    assert!(world.run_until_secure(&["alice", "carol"], SOON), "the call goes on");
+}
+
 #[test]
 fn a_channel_with_a_secret_opens_to_who_has_it() {
     let mut world = World::new(1);

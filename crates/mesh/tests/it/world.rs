@@ -252,6 +252,12 @@ impl World {
         self.lab.install(server, Node::Server(Box::new(Server::new([self.restarts; 32], now))));
     }
 
+    /// Another rendezvous where the one was.
+    pub(crate) fn replace_server(&mut self) {
+        let (server, now) = (self.server, self.lab.now());
+        self.lab.install(server, Node::Server(Box::new(Server::with_key(&[99; 32], [0; 32], now))));
+    }
+
     /// Starts a member on a person's host.
     pub(crate) fn join(&mut self, who: &'static str) {
         self.join_with(who, |_| ());
