@@ -56,7 +56,7 @@ impl Voices {
             },
             Local::Answer { id, answer } => match (self.take(id), answer) {
                 (Some(asked), Ok(status)) => self.compare(asked, &status, name),
-                (Some(_), Err(why)) => vec![Entry::NotDone { why }],
+                (Some(_), Err(refusal)) => vec![Entry::NotDone { why: refusal.why }],
                 (None, _) => Vec::new(),
             },
             Local::Ended => {
@@ -116,6 +116,8 @@ impl Voices {
 
 #[cfg(test)]
 mod tests {
+    use wire::local::Refusal;
+
     use super::*;
 
     const BOB: PeerTag = PeerTag(1);
@@ -142,7 +144,7 @@ mod tests {
     #[test]
     fn what_is_not_done_is_said_and_what_others_asked_is_not() {
         let mut voices = Voices::default();
-        let refused = |id| Local::Answer { id, answer: Err("no".into()) };
+        let refused = |id| Local::Answer { id, answer: Err(Refusal { why: "no".into(), exit: 64 }) };
         voices.ask(1, &Ask::Mute(None));
         voices.ask(2, &Ask::Deafen(None));
         voices.ask(3, &Ask::Status);

@@ -30,6 +30,16 @@ pub enum Exit {
     Config = 78,
 }
 
+impl Exit {
+    /// The one with this number.
+    pub fn from_code(code: u8) -> Option<Self> {
+        let input = [Self::Usage, Self::Data, Self::NoInput, Self::NoHost];
+        let world = [Self::Unavailable, Self::Bug, Self::CannotCreate, Self::Io];
+        let others = [Self::TryAgain, Self::Protocol, Self::NoPermission, Self::Config];
+        [input, world, others].into_iter().flatten().find(|exit| *exit as u8 == code)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -138,6 +148,16 @@ mod tests {
 
     fn io(kind: io::ErrorKind) -> anyhow::Error {
         io::Error::new(kind, "the system says no").into()
+    }
+
+    #[test]
+    fn a_number_is_the_code_that_has_it_or_none() {
+        for code in 0..=u8::MAX {
+            assert_eq!(
+                Exit::from_code(code).map(|exit| exit as u8),
+                Some(code).filter(|code| matches!(code, 64..=66 | 68..=70 | 73..=78))
+            );
+        }
     }
 
     #[test]

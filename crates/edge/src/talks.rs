@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use wire::{
     agent::{FromPuncher, PeerStatus, ToPuncher},
-    local::{Ask, Local, Status, VoiceState},
+    local::{Ask, Local, Refusal, Status, VoiceState},
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What each talk says to a question, or why it did not do what was asked.
-pub type Answers = Vec<Result<Status, String>>;
+pub type Answers = Vec<Result<Status, Refusal>>;
 
 /// Asks every talk at the `puncher` of `client`, and waits for all their answers, at most for `patience`.
 ///

@@ -31,7 +31,7 @@ pub enum Local {
         /// Which question.
         id: u64,
         /// The answer.
-        answer: Result<Status, String>,
+        answer: Result<Status, Refusal>,
     },
     /// Something about somebody's voice has changed.
     Voice {
@@ -78,6 +78,15 @@ pub enum Ask {
     },
     /// To record, or no longer to.
     Record(Option<Record>),
+}
+
+/// Why a talk did not do what it was asked for.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Refusal {
+    /// In words.
+    pub why: String,
+    /// The exit code of a program that asked for nothing else, as in `sysexits.h`.
+    pub exit: u8,
 }
 
 /// What to record to where.
@@ -280,7 +289,10 @@ mod tests {
             (Local::Ask { id: 7, what: Ask::Set { key: "k".into(), value: "v".into() } }, &[0, 7, 5, 1, b'k', 1, b'v']),
             (Local::Ask { id: 7, what: Ask::Record(None) }, &[0, 7, 6, 0]),
             (Local::Asked { id: 7, talks: 2 }, &[1, 7, 2]),
-            (Local::Answer { id: 7, answer: Err("no".into()) }, &[2, 7, 1, 2, b'n', b'o']),
+            (
+                Local::Answer { id: 7, answer: Err(Refusal { why: "no".into(), exit: 64 }) },
+                &[2, 7, 1, 2, b'n', b'o', 64],
+            ),
             (
                 Local::Voice { peer: Some(PeerTag(9)), state: VoiceState { deafened: true, ..VoiceState::default() } },
                 &[3, 1, 9, 0, 1, 0, 0],

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
+use edge::Exit;
 use jitter::Activity;
-use wire::local::{Ask, Sent, Status, VoiceState};
+use wire::local::{Ask, Refusal, Sent, Status, VoiceState};
 
 use super::{Switch, Switches};
 use crate::args::{self, SourceArgs};
@@ -37,6 +38,15 @@ pub(crate) struct Own {
     is_talking: AtomicBool,
 }
 
+/// Whoever asked has to ask for something else.
+fn mistake(why: String) -> Refusal {
+    Refusal { why, exit: Exit::Usage as u8 }
+}
+
+fn failure(error: anyhow::Error) -> Refusal {
+    Refusal { why: format!("{error:#}"), exit: edge::code_of(&error) as u8 }
+}
+
 impl Desk {
     pub(crate) fn new(
         switches: Arc<Switches>,
@@ -50,17 +60,17 @@ impl Desk {
     }
 
     /// Does what is asked for and tells how things are then, or why not.
-    pub(crate) fn answer(&self, what: Ask) -> Result<Status, String> {
+    pub(crate) fn answer(&self, what: Ask) -> Result<Status, Refusal> {
         match what {
             Ask::Status => {}
             Ask::Mute(off) => self.switches.turn(Switch::Mute, off),
             Ask::Deafen(off) => self.switches.turn(Switch::Deafen, off),
-            Ask::PushToTalk(is_down) => self.press(is_down)?,
-            Ask::Volume { peer, volume } => enter(&self.room).set_volume(peer, volume)?,
-            Ask::Set { key, value } => self.set(&key, &value)?,
-            Ask::Record(Some(what)) => self.recorder.start(&what).map_err(|error| format!("{error:#}"))?,
+            Ask::PushToTalk(is_down) => self.press(is_down).map_err(mistake)?,
+            Ask::Volume { peer, volume } => enter(&self.room).set_volume(peer, volume).map_err(mistake)?,
+            Ask::Set { key, value } => self.set(&key, &value).map_err(mistake)?,
+            Ask::Record(Some(what)) => self.recorder.start(&what).map_err(failure)?,
             Ask::Record(None) => {
-                let written = self.recorder.stop().map_err(|error| format!("{error:#}"))?;
+                let written = self.recorder.stop().map_err(failure)?;
                 return Ok(Status { recording: Some(written), ..self.status() });
             }
         }

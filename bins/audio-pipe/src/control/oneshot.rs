@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use edge::agent::Client;
 use edge::{Exit, Remote, WithExit, talks};
-use wire::local::Ask;
+use wire::local::{Ask, Refusal};
 use wire::peer::Lane;
 
 use super::{Control, show};
@@ -41,5 +41,6 @@ pub(crate) fn run(control: &Control, json: bool) -> Result<()> {
             Err(why) => drop(refusal.get_or_insert(why)),
         }
     }
-    refusal.map_or(Ok(()), |why| Err(anyhow!("{}", Remote(why).show())).exit(Exit::Usage))
+    let Some(Refusal { why, exit }) = refusal else { return Ok(()) };
+    Err(anyhow!("{}", Remote(why).show())).exit(Exit::from_code(exit).unwrap_or(Exit::Unavailable))
 }

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use edge::{Exit, WithExit};
 use session::{OWN, Session};
 use wire::PeerTag;
 use wire::local::Record;
@@ -74,7 +75,8 @@ impl Recorder {
     pub(crate) fn start(&self, what: &Record) -> Result<()> {
         let mut state = self.state();
         if let Some(running) = &state.running {
-            anyhow::bail!("{} is being recorded to; stop that first: audio-pipe record stop", running.place);
+            let error = anyhow!("{} is being recorded to; stop that first: audio-pipe record stop", running.place);
+            return Err(error).exit(Exit::Usage);
         }
         let start = Instant::now();
         let session = Session::create(what, self.channels, start)?;
@@ -104,17 +106,19 @@ impl Recorder {
     /// If nothing is recorded, or the files could not be completed.
     pub(crate) fn stop(&self) -> Result<String> {
         let Some(running) = self.state().running.take() else {
-            match self.state().failed.take() {
-                Some(why) => anyhow::bail!("the recording has ended already: {why}"),
-                None => anyhow::bail!("nothing is recorded; start with: audio-pipe record start DIR"),
-            }
+            return match self.state().failed.take() {
+                Some(why) => Err(anyhow!("the recording has ended already: {why}")).exit(Exit::Io),
+                None => Err(anyhow!("nothing is recorded; start with: audio-pipe record start DIR")).exit(Exit::Usage),
+            };
         };
         let (place, seconds) = (&running.place, running.start.elapsed().as_secs());
         let is_told = running.events.send(Event::Stop).is_ok();
         let files = if is_told { running.done.recv_timeout(PATIENCE).ok() } else { Some(0) };
-        let files = files.with_context(|| format!("{place} is still being written to: the disk is slow"))?;
+        let files = files
+            .with_context(|| format!("{place} is still being written to: the disk is slow"))
+            .exit(Exit::TryAgain)?;
         if let Some(why) = self.state().failed.take() {
-            anyhow::bail!("{why}");
+            return Err(anyhow!("{why}")).exit(Exit::Io);
         }
         Ok(match files {
             0 => format!("left nothing in {place}: nobody was heard"),

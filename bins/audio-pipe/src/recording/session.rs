@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use edge::{Exit, WithExit};
 use wire::PeerTag;
 use wire::local::Record;
@@ -48,14 +48,15 @@ impl Session {
         let (mut each, mut mixed) = (None, None);
         if mix::is_file(path) && !path.is_dir() {
             if what.each {
-                bail!("{} is one file, and each speaker has one: name a folder", path.display());
+                let error = anyhow!("{} is one file, and each speaker has one: name a folder", path.display());
+                return Err(error).exit(Exit::Usage);
             }
             mixed = Some(Mix::create(path, channels, start)?);
         } else {
             fs::create_dir_all(path).with_context(|| format!("create {}", path.display())).exit(Exit::CannotCreate)?;
             if what.mix {
-                let (_, name) =
-                    create_in(path, "mix", "opus").with_context(|| format!("create a file in {}", path.display()))?;
+                let doing = || format!("create a file in {}", path.display());
+                let (_, name) = create_in(path, "mix", "opus").with_context(doing).exit(Exit::CannotCreate)?;
                 // Only an empty file was made, to have a name that is free.
                 fs::remove_file(&name)?;
                 mixed = Some(Mix::create(&name, channels, start)?);

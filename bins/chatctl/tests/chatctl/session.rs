@@ -8,7 +8,7 @@ use std::{
 use wire::{
     PeerTag,
     agent::{Delivery, FromPuncher, Peers, ToPuncher},
-    local::{Ask, Local, VoiceState, Volume},
+    local::{Ask, Local, Refusal, VoiceState, Volume},
 };
 
 use crate::fake::{Connection, Ended, Home, KEPT, end, peer};
@@ -115,7 +115,7 @@ fn commands_reach_the_other_programs_and_the_wrong_ones_are_named() {
         let ToPuncher::Local(Local::Ask { id, what }) = chat.connection.hear() else { panic!("a question") };
         assert_eq!(what, wanted);
         chat.connection.say(FromPuncher::Local(Local::Asked { id, talks: 1 }));
-        let answer = Err(format!("no {line}"));
+        let answer = Err(Refusal { why: format!("no {line}"), exit: 64 });
         chat.connection.say(FromPuncher::Local(Local::Answer { id, answer }));
     }
     chat.catch_up();
