@@ -61,12 +61,14 @@ pub(crate) struct Events {
     out: Box<dyn Write>,
     is_json: bool,
     is_quiet: bool,
+    /// The last line on the router, as people read it.
+    nat: String,
 }
 
 impl Events {
     pub(crate) fn new(to_stderr: bool, is_json: bool, is_quiet: bool) -> Self {
         let out: Box<dyn Write> = if to_stderr { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
-        Self { out, is_json, is_quiet }
+        Self { out, is_json, is_quiet, nat: String::new() }
     }
 
     /// Writes one line; an error means that nobody reads any more.
@@ -83,6 +85,10 @@ impl Events {
         } else {
             line.for_people()
         };
+        // What changed is not always in the words: for people, once is enough.
+        if matches!(line, Line::Nat(_)) && !self.is_json && std::mem::replace(&mut self.nat, text.clone()) == text {
+            return Ok(());
+        }
         text.push('\n');
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
@@ -163,6 +169,21 @@ mod tests {
         assert_eq!(portmap().for_people(), "portmap 203.0.113.7:40112 nat-pmp 3600s");
         let none = Line::Portmap { addr: None, protocol: None, lease_s: None, why: "pcp: no answer" };
         assert_eq!(none.for_people(), "portmap - none (pcp: no answer)");
+    }
+
+    #[test]
+    fn people_are_told_of_the_same_router_once() {
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        let mut events = Events { out: Box::new(writer), is_json: false, is_quiet: false, nat: String::new() };
+        let other = nat::NatFacts { mapping: Some(nat::Mapping::Eim), ..facts() };
+        for facts in [facts(), facts(), other, facts()] {
+            events.emit(&Line::Nat(NatReport::new(&facts))).expect("a reader");
+        }
+        drop(events);
+        let mut told = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut told).expect("text");
+        let lines: Vec<_> = told.lines().map(|line| line.split_whitespace().nth(1)).collect();
+        assert_eq!(lines, [Some("apdm"), Some("eim"), Some("apdm")], "{told}");
     }
 
     #[test]
