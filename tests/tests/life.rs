@@ -1,6 +1,6 @@
 //! Members and the rendezvous come and go.
 
-use tests::call::{Member, Rendezvous};
+use tests::call::{Member, Rendezvous, State};
 
 use crate::{Tests, listed, start_lab};
 
@@ -10,6 +10,7 @@ pub(crate) fn tests() -> Tests {
         a_member_that_is_killed_is_missed,
         a_member_that_was_killed_can_come_back,
         a_call_outlives_the_rendezvous_and_rejoins_the_next,
+        a_call_outlives_the_rendezvous_whose_place_another_takes,
         a_rendezvous_that_closes_says_so,
         a_member_waits_for_a_rendezvous_that_is_not_there_yet,
         a_call_outlives_a_pause_of_the_network,
@@ -63,6 +64,24 @@ fn a_member_that_was_killed_can_come_back() {
 
     bob.until_direct("alice");
     bob.say(&lab, "here again");
+}
+
+fn a_call_outlives_the_rendezvous_whose_place_another_takes() {
+    let lab = start_lab(TWO_HOMES);
+    let mut rendezvous = Rendezvous::start(&lab);
+    let mut alice = Member::join(&lab, "A1", "den", "alice");
+    let mut bob = Member::join(&lab, "B1", "den", "bob");
+    alice.until_direct("bob");
+    bob.until_direct("alice");
+
+    rendezvous.stop();
+    let _another = Rendezvous::start(&lab);
+
+    let is_told = |state: &State| state.errors.iter().any(|error| error.contains("shows another key than before"));
+    alice.until("word of another key", is_told);
+    bob.until("word of another key", is_told);
+    alice.say(&lab, "still here");
+    assert!(alice.state().is_direct("bob"));
 }
 
 fn a_call_outlives_the_rendezvous_and_rejoins_the_next() {

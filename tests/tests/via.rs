@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tests::{
-    call::{Member, Options, Rendezvous},
+    call::{Home, Member, Options, Program, Rendezvous},
     lab::Lab,
 };
 
@@ -11,6 +11,7 @@ use crate::{Tests, listed, start_lab};
 
 pub(crate) fn tests() -> Tests {
     listed![
+        who_dials_a_place_where_nobody_listens_does_not_end_up_with_a_rendezvous_there,
         a_newcomer_that_knows_no_rendezvous_is_let_in_by_a_member,
         a_member_that_was_killed_comes_back_through_the_others_when_the_rendezvous_is_gone,
     ]
@@ -27,6 +28,20 @@ fn join(lab: &Lab, node: &str, name: &str, more: &[&str]) -> Member {
 fn reachable_alice(lab: &Lab) -> (Member, SocketAddr) {
     let alice = join(lab, "A1", "alice", &["--bind", &format!("[::]:{PORT}")]);
     (alice, SocketAddr::new(lab.external("A").unwrap().into(), PORT.parse().unwrap()))
+}
+
+fn who_dials_a_place_where_nobody_listens_does_not_end_up_with_a_rendezvous_there() {
+    let lab = start_lab(LAB);
+    let _rendezvous = Rendezvous::start(&lab);
+    let home = Home::new();
+    let nobody = format!("{}:4999", Rendezvous::address());
+    let mut command = home.command(&lab, "B1", "puncher");
+    let mut dial = Program::start(&home, "puncher", command.args(["dial", &nobody, "--name", "bob", "--no-wait"]));
+
+    let ended = dial.end();
+
+    assert_eq!(ended.code(), Some(69), "{}", dial.story());
+    assert!(!dial.story().contains("joined"), "{}", dial.story());
 }
 
 fn a_newcomer_that_knows_no_rendezvous_is_let_in_by_a_member() {

@@ -48,6 +48,8 @@ struct Way<'a> {
     bind: Option<SocketAddr>,
     retry: bool,
     introduce: bool,
+    /// Whether `server` may be reached over TCP, too: a member can't.
+    has_http: bool,
 }
 
 /// `puncher join`.
@@ -66,7 +68,8 @@ pub(crate) fn join(args: &Join, common: &Common) -> anyhow::Result<Ending> {
     let remembered = Some(Remembered::load(&args.channel, &realm)?).filter(|_| !args.member.relay_only);
     let (bind, retry) = (args.member.bind, !args.no_wait);
     let what = "the rendezvous";
-    let way = Way { channel: &args.channel, server, what, via, remembered, bind, retry, introduce: false };
+    let channel = &args.channel;
+    let way = Way { channel, server, what, via, remembered, bind, retry, introduce: false, has_http: true };
     run(way, &args.member, &settings, common)
 }
 
@@ -75,7 +78,8 @@ pub(crate) fn dial(args: &Dial, common: &Common) -> anyhow::Result<Ending> {
     let server = edge::parse_server(&args.addr).exit(Exit::Usage)?;
     let (via, remembered, bind) = (Vec::new(), None, args.member.bind);
     let (server, what, retry) = (Some(server), "the member at", !args.no_wait);
-    let way = Way { channel: &args.channel, server, what, via, remembered, bind, retry, introduce: false };
+    let channel = &args.channel;
+    let way = Way { channel, server, what, via, remembered, bind, retry, introduce: false, has_http: false };
     run(way, &args.member, &Settings::load()?, common)
 }
 
@@ -84,7 +88,8 @@ pub(crate) fn listen(args: &Listen, common: &Common) -> anyhow::Result<Ending> {
     let server = ServerAddr { host: args.addr.ip().to_string(), port: args.addr.port(), http_port: edge::HTTP_PORT };
     let (via, remembered, bind, server) = (Vec::new(), None, Some(args.addr), Some(server));
     let what = "this member at";
-    let way = Way { channel: &args.channel, server, what, via, remembered, bind, retry: false, introduce: true };
+    let (channel, retry) = (&args.channel, false);
+    let way = Way { channel, server, what, via, remembered, bind, retry, introduce: true, has_http: false };
     run(way, &args.member, &Settings::load()?, common)
 }
 
@@ -141,7 +146,7 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
     let asked = known_server.next_addr();
     let members = Via { only: asked.is_none(), ..members };
     let server = if way.introduce { udp.local() } else { asked.unwrap_or(NOWHERE) };
-    let tunnel = !way.introduce && !members.only && member.relaying() != Relaying::Refused;
+    let tunnel = way.has_http && !members.only && member.relaying() != Relaying::Refused;
     let now = Instant::now();
     let config = Config {
         identity,

@@ -148,7 +148,14 @@ impl Driver {
                 let error = anyhow!(what).context(format!("stay in {}", self.parts.channel));
                 self.end(Err(error).exit(Exit::Unavailable));
             }
-            ServerEvent::WrongKey => self.end(Err(self.parts.known_server.changed_key()).exit(Exit::Protocol)),
+            ServerEvent::WrongKey => {
+                let error = self.parts.known_server.changed_key();
+                // A call goes on without its rendezvous, so it does without one that can't be trusted.
+                if self.parts.mesh.peers().any(|peer| peer.secure) {
+                    return self.emit(&Line::Error { text: format!("{error:#}; calls go on without it") });
+                }
+                self.end(Err(error).exit(Exit::Protocol));
+            }
             ServerEvent::Lost { why, retry_in: None } => {
                 let error = anyhow!("{why}").context(format!("reach {}", self.parts.known_server));
                 self.end(Err(error).exit(Exit::Unavailable));
