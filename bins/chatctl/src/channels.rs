@@ -1,6 +1,6 @@
 //! `chatctl channels`: the channels of a rendezvous, over its HTTP interface.
 
-use std::{io::Write, net::IpAddr};
+use std::{fs::OpenOptions, io::Write, net::IpAddr, os::unix::fs::OpenOptionsExt, path::Path};
 
 use anyhow::{Context, anyhow};
 use edge::{Common, Exit, InviteLink, KnownServers, Remote, ServerAddr, Settings, WithExit, secret_file};
@@ -111,6 +111,7 @@ fn create(args: &Create, api: &Api, common: &Common) -> anyhow::Result<()> {
     };
     let access = Access::make(args, &name, api)?;
     owners::prepare()?;
+    let place = args.invite_file.as_deref().map(Place::take).transpose()?;
     let mut wanted = json!({
         "name": name, "kind": args.kind.name(), "description": args.description, "author": author,
     });
@@ -124,7 +125,36 @@ fn create(args: &Create, api: &Api, common: &Common) -> anyhow::Result<()> {
         return Err(anyhow!("the rendezvous calls the channel {theirs}; delete it, and create it under that name"))
             .exit(Exit::Protocol);
     }
-    tell(args, &created, access.invite, api, common)
+    tell(args, &created, (access.invite, place), api, common)
+}
+
+/// A file for a link that is still to come: none is written over, and without a link none is left.
+struct Place<'a> {
+    path: &'a Path,
+    is_used: bool,
+}
+
+impl<'a> Place<'a> {
+    fn take(path: &'a Path) -> anyhow::Result<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        file.with_context(|| format!("create {}", path.display())).exit(Exit::CannotCreate)?;
+        Ok(Self { path, is_used: false })
+    }
+
+    fn fill(mut self, link: &str) -> anyhow::Result<()> {
+        secret_file::write_private(self.path, format!("{link}\n").as_bytes())?;
+        self.is_used = true;
+        Ok(())
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.is_used {
+            // An empty file is no great harm.
+            let _ = std::fs::remove_file(self.path);
+        }
+    }
 }
 
 /// What lets people into a channel.
@@ -183,7 +213,7 @@ fn server_key(api: &Api) -> anyhow::Result<IdentityKey> {
 fn tell(
     args: &Create,
     created: &Created,
-    invite: Option<InviteSecret>,
+    (invite, place): (Option<InviteSecret>, Option<Place<'_>>),
     api: &Api,
     common: &Common,
 ) -> anyhow::Result<()> {
@@ -193,8 +223,8 @@ fn tell(
         let secret = secret.to_text().to_string();
         InviteLink { server: api.server().clone(), channel: name.clone(), secret }.to_text()
     });
-    if let (Some(path), Some(link)) = (&args.invite_file, &link) {
-        secret_file::write_private(path, format!("{link}\n").as_bytes())?;
+    if let (Some(place), Some(link)) = (place, &link) {
+        place.fill(link)?;
     }
     let shown = link.filter(|_| args.invite_file.is_none());
     if common.json {

@@ -190,6 +190,27 @@ fn an_invitation_can_go_to_a_file_for_the_user_alone() {
 }
 
 #[test]
+fn an_invitation_is_not_written_over_and_no_empty_one_is_left() {
+    let home = Home::new();
+    let [kept, other] = ["den.link", "other.link"].map(|name| home.path(name));
+    std::fs::write(&kept, "precious").unwrap();
+    let rendezvous = Rendezvous::start(&[("409", "{}")]);
+    let create = |file: &std::path::Path| {
+        let args = ["create", "den", "--kind", "invite", "--invite-file", file.to_str().unwrap()];
+        channels(&home, &rendezvous.url, &args)
+    };
+
+    let ended = create(&kept);
+    assert!(ended.code == 73 && ended.stderr.contains("den.link"), "{} {}", ended.code, ended.stderr);
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), "precious");
+    assert_eq!(create(&home.path("none/den.link")).code, 73, "before anything is asked");
+
+    assert_eq!(create(&other).code, 69);
+    assert!(!other.exists());
+    assert_eq!(rendezvous.asked().len(), 1);
+}
+
+#[test]
 fn what_goes_wrong_has_a_sentence_and_a_code() {
     let problem = r#"{"type":"x","title":"Conflict","status":409,"detail":"there is a channel den"}"#;
     let rows: [(&str, &str, &[&str], i32, &str); 5] = [
