@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::control::{Switch, Switches};
@@ -25,10 +25,10 @@ struct Inner {
 }
 
 impl Stop {
-    /// One that SIGINT and SIGTERM ask for; SIGUSR1 and SIGUSR2 turn the switches to and fro.
+    /// One that SIGHUP, SIGINT and SIGTERM ask for; SIGUSR1 and SIGUSR2 turn the switches to and fro.
     pub(crate) fn on_signals(switches: Arc<Switches>) -> Result<Self> {
         let stop = Self::default();
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGUSR2]).context("catch signals")?;
+        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2]).context("catch signals")?;
         let told = stop.clone();
         let watch = move || {
             for signal in signals.forever() {

@@ -16,7 +16,7 @@ fn heard(hub: &Hub, tag: u32) -> bool {
 
 #[test]
 fn the_page_tells_of_everybody_when_a_signal_or_the_puncher_ends_the_call() {
-    for signal in [Some(Signal::TERM), Some(Signal::INT), None] {
+    for signal in [Some(Signal::TERM), Some(Signal::INT), Some(Signal::HUP), None] {
         let dir = tempfile::tempdir().expect("a folder");
         let hub = Hub::start(dir.path(), 2);
         let [wav, page] = ["in.wav", "report.html"].map(|name| dir.path().join(name));
