@@ -53,7 +53,7 @@ fn summary(report: &Report, page: &mut String) {
     page.push_str(
         "<p class=\"small\">Address: where the speaker sends its voice. Connect: from learning of the other to the \
          secure session. Mouth to ear: median over the seconds with speech, found by cross-correlation. Loss: frames \
-         that the network lost. Quality: extended short-time objective intelligibility (ESTOI), 0 to 1.</p>",
+         that the network lost. Missing: speech of which nothing is heard. Quality: extended short-time objective intelligibility (ESTOI), 0 to 1.</p>",
     );
 }
 

@@ -11,6 +11,8 @@ pub(super) const HEAD: [&str; 10] =
 const NOTHING: &str = "-";
 /// ESTOI of a call of which nothing is late.
 const GOOD: f64 = 0.9;
+/// Of a whole call no more is missing.
+const WHOLE_MS: u64 = 500;
 
 /// The columns of a pair, as on the page.
 pub(super) fn cells(pair: &Pair) -> [String; 10] {
@@ -55,7 +57,8 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "\n{heard} of {} voices heard; missing is speech of which nothing is heard, quality is ESTOI, 0 to 1.",
         report.pairs.len()
     )?;
-    let is_late = |pair: &Pair| pair.loss == Some(0.0) && pair.quality.is_some_and(|quality| quality < GOOD);
+    let is_whole = |pair: &Pair| pair.loss == Some(0.0) && pair.missing_ms.is_some_and(|ms| ms < WHOLE_MS);
+    let is_late = |pair: &Pair| is_whole(pair) && pair.quality.is_some_and(|quality| quality < GOOD);
     if report.pairs.iter().any(is_late) {
         writeln!(
             out,
