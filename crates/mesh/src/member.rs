@@ -391,6 +391,11 @@ impl Mesh {
     /// The session with the rendezvous is up: the channel secret comes next, then the join.
     pub(crate) fn server_connected(&mut self, link: LinkId, key: IdentityKey, now: Instant) {
         if self.entry.word.is_some_and(|word| word != key) {
+            if !self.peers.values().any(|peer| peer.secure) {
+                // Nobody was met by that word, so the rendezvous that was named counts.
+                (self.entry.word, self.secret) = (None, None);
+                return self.server_connected(link, key, now);
+            }
             self.signals.close(link, CLOSE_LEFT, "another channel", now);
             return self.server_lost("by the word of the member who let us in, the channel is another's".into(), now);
         }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use netsim::Means;
 
 use super::{
     Options,
@@ -17,14 +18,15 @@ use super::{
     stage::Stage,
 };
 use crate::lab::{KINDS, Lab, Nat};
-use netsim::Means;
 
 /// Those of the matrix; the others differ from these in what a sender of UDP is told.
 const COUNT: usize = 15;
 const RTTS_MS: [u32; 2] = [40, 100];
 /// Pairs that meet at a time: they mostly wait, but with twice as many guesses come too late on two processors.
 const AT_ONCE: usize = 4;
-/// So long a pair may look for a direct path: a guess that does not meet is followed by another after half a minute.
+/// So long a pair may look for a direct path that needs no guess.
+const PLAIN: Duration = Duration::from_secs(8);
+/// So long where ports are guessed: a guess that does not meet is followed by another after half a minute.
 const PATIENCE: Duration = Duration::from_secs(80);
 /// So long it is watched whether a pair finds a direct path where there is none.
 const WATCHED: Duration = Duration::from_secs(3);
@@ -215,10 +217,14 @@ fn meet(lab: &Lab, pair: &Pair) -> Result<Outcome> {
         lab.reboot(&site)?;
     }
     let [first, second] = pair.sites().map(|site| format!("{site}1"));
-    let patience = if pair.means().is_direct() { PATIENCE } else { WATCHED };
+    let patience = match pair.means() {
+        Means::Plain => PLAIN,
+        Means::Prediction | Means::Birthday => PATIENCE,
+        Means::Never => WATCHED,
+    };
     let start = Instant::now();
     let mut first = Member::join(lab, Joining::new(&first, &channel, "first"))?;
-    if !first.joins_by(start + PATIENCE) {
+    if !first.joins_by(start + PLAIN) {
         return Ok(Outcome { path: "none".into(), took: None });
     }
     let mut second = Member::join(lab, Joining::new(&second, &channel, "second"))?;

@@ -90,6 +90,26 @@ fn a_rendezvous_that_comes_later_and_is_another_than_the_member_said_is_not_join
 }
 
 #[test]
+fn a_word_by_which_nobody_was_met_keeps_no_rendezvous_away() {
+    let mut world = alice_and_bob();
+    world.kill_server();
+    world.lab.run_for(Duration::from_secs(3));
+    let alice = world.addr_of("alice");
+    world.join_with("carol", |config| {
+        config.via = Via { only: false, ..via(alice) };
+        // The name is taken, so alice says whose channel it is and does not let her in.
+        config.name = "alice".into();
+    });
+    world.lab.run_for(Duration::from_secs(15));
+    assert!(!world.member("carol").told.iter().any(|(_, event)| is_joined(event)));
+
+    world.replace_server();
+    world.lab.run_for(Duration::from_secs(90));
+
+    assert!(world.member("carol").told.iter().any(|(_, event)| is_joined(event)));
+}
+
+#[test]
 fn a_channel_with_a_secret_opens_to_who_has_it() {
     let mut world = World::new(1);
     for who in ["alice", "bob", "carol"] {
