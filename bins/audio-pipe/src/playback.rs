@@ -77,34 +77,38 @@ pub(crate) fn enter(room: &Mutex<Room>) -> MutexGuard<'_, Room> {
     room.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Plays until everything ends, or until `done` is set and nobody is heard any more.
-pub(crate) fn run(
-    sink: Sink,
-    room: &Mutex<Room>,
-    start: Timeline,
-    done: &AtomicBool,
-    stop: &Stop,
-    report: impl FnMut(PeerTag, Report),
-) -> Result<()> {
+/// Where packets come from.
+pub(crate) trait Source {
+    /// Takes what has come into the room; right before the room is asked for sound, so that nothing of it has to wake anybody.
+    fn hear(&mut self) -> Result<()>;
+
+    /// Whether nothing more will come.
+    fn has_ended(&self) -> bool;
+
+    /// Tells the sender of a stream what is seen of it.
+    fn report(&mut self, peer: PeerTag, report: Report);
+}
+
+/// Plays until everything ends, or until the source has ended and nobody is heard any more.
+pub(crate) fn run(sink: Sink, room: &Mutex<Room>, start: Timeline, stop: &Stop, source: impl Source) -> Result<()> {
     enter(room).begin(start.start_unix_ns());
     let channels = enter(room).channels();
-    let mut player = Player { room, channels, done, rest: None, report };
+    let mut player = Player { room, channels, source, rest: None };
     match sink {
         Sink::File => player.fill_file(start, stop),
         Sink::Device(loudspeaker) => player.feed_device(loudspeaker, start, stop),
     }
 }
 
-struct Player<'a, F> {
+struct Player<'a, S> {
     room: &'a Mutex<Room>,
     channels: usize,
-    done: &'a AtomicBool,
-    /// Once the input has ended: since when, and since when nobody is heard.
+    source: S,
+    /// Once the source has ended: since when, and since when nobody is heard.
     rest: Option<(Instant, Option<Instant>)>,
-    report: F,
 }
 
-impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
+impl<S: Source> Player<'_, S> {
     fn fill_file(&mut self, start: Timeline, stop: &Stop) -> Result<()> {
         let step = FILE_BLOCK as u64;
         let mut block = vec![0.0; FILE_BLOCK * self.channels];
@@ -135,6 +139,7 @@ impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
 
     /// Fills a block whose first sample is due at `begin`; whether it was the last.
     fn fill(&mut self, block: &mut [f32], begin: Instant, at: Option<u64>) -> Result<bool> {
+        self.source.hear()?;
         let mut ends = false;
         for (n, part) in (0..).zip(block.chunks_mut(PART * self.channels)) {
             let samples = n * PART as u64;
@@ -147,6 +152,10 @@ impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
         let mut most = vec![0.0; MOST * self.channels];
         let mut at = None;
         while let Some(samples) = loudspeaker.wait(stop) {
+            self.source.hear()?;
+            if samples == 0 {
+                continue;
+            }
             let block = &mut most[..samples * self.channels];
             let now = start.has_begun().then(|| start.sample(Instant::now()));
             let off = |at: u64| now.is_some_and(|now| now.abs_diff(at) > MOST_OFF);
@@ -170,13 +179,13 @@ impl<F: FnMut(PeerTag, Report)> Player<'_, F> {
             // The lock must not be held while the report is sent.
             let due = enter(self.room).poll_report(now);
             let Some((peer, report)) = due else { break };
-            (self.report)(peer, report);
+            self.source.report(peer, report);
         }
         Ok(self.is_over(speakers, now))
     }
 
     fn is_over(&mut self, speakers: usize, now: Instant) -> bool {
-        if !self.done.load(Ordering::Acquire) {
+        if !self.source.has_ended() {
             return false;
         }
         let (since, quiet) = self.rest.get_or_insert((now, None));
@@ -199,7 +208,7 @@ pub(crate) fn play(args: &PlayArgs) -> Result<()> {
     let done = Arc::new(AtomicBool::new(false));
     let reader = Reader { room: Arc::clone(&room), done: Arc::clone(&done), stop: stop.clone() };
     thread::Builder::new().name("stdin".into()).spawn(move || reader.run()).context("start a thread")?;
-    let played = run(sink, &room, Timeline::at(args.start_at), &done, &stop, |_, _| ());
+    let played = run(sink, &room, Timeline::at(args.start_at), &stop, Stdin { done });
     stop.check(played);
     // What went wrong first explains what goes wrong at the end.
     stop.check(finish(&room, None, &args.sink));
@@ -217,6 +226,23 @@ pub(crate) fn finish(room: &Mutex<Room>, capture: Option<crate::stats::Captured>
         stats.write(path)?;
     }
     Ok(())
+}
+
+/// The standard input, which may be slow or still, and is read by a thread of its own.
+struct Stdin {
+    done: Arc<AtomicBool>,
+}
+
+impl Source for Stdin {
+    fn hear(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn has_ended(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    fn report(&mut self, _: PeerTag, _: Report) {}
 }
 
 /// Reads records from stdin.

@@ -107,15 +107,17 @@ impl Room {
         self.recorder = Some(recorder);
     }
 
-    /// Takes a packet; a report on our own voice comes back.
-    pub(crate) fn hear(&mut self, peer: PeerTag, packet: &[u8], now: Instant) -> Option<Report> {
-        match self.mixer.push(peer, packet, now) {
+    /// Takes a packet that came at `at`; a report on our own voice comes back.
+    pub(crate) fn hear(&mut self, peer: PeerTag, packet: &[u8], at: Instant) -> Option<Report> {
+        match self.mixer.push(peer, packet, at) {
             Ok(Heard::Report(report)) => Some(report),
             Ok(Heard::Frame) => {
                 let person = self.people.entry(peer).or_insert_with(Person::new);
-                person.first_frame_unix_ns.get_or_insert_with(unix_ns);
+                person
+                    .first_frame_unix_ns
+                    .get_or_insert_with(|| unix_ns().saturating_sub(at.elapsed().as_nanos() as u64));
                 if let Some(recorder) = &self.recorder {
-                    recorder.hear(peer, person.name.as_deref(), packet, now);
+                    recorder.hear(peer, person.name.as_deref(), packet, at);
                 }
                 None
             }

@@ -1,22 +1,22 @@
 //! Full duplex on the voice lane of a running `puncher`.
 //!
-//! One thread hears the microphone and sends, one reads what comes, one plays; this one tells what changes.
+//! One thread hears the microphone and sends, one takes what comes and plays it, one does what it is asked from outside, which may
+//! take long; this one tells what changes.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use edge::agent::{Client, Writer};
+use edge::agent::{Answer, Client, Writer};
 use edge::{Exit, WithExit};
 use jitter::Activity;
 use report::Stages;
 use voice::{Packetizer, Plan, Receivers};
 use wire::PeerTag;
 use wire::agent::{FromPuncher, Peers, ToPuncher, VoiceRecord};
-use wire::local::Local;
+use wire::local::{Ask, Local};
 use wire::peer::Lane;
 use wire::voice::{Report, Voice};
 
@@ -24,7 +24,6 @@ use crate::args::TalkArgs;
 use crate::call_report::{self, CallReport};
 use crate::capture::{self, Source};
 use crate::control::{self, Desk, Switches};
-use crate::device;
 use crate::far_end::far_end;
 use crate::headset;
 use crate::meter::Meter;
@@ -42,6 +41,9 @@ const TICK: Duration = Duration::from_millis(100);
 const HANG_OVER: Duration = Duration::from_secs(1);
 /// How long the threads may take to end. One may be stuck in a read.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// Questions that wait for an answer; more of them hold the sound up.
+const MAX_ASKS: usize = 64;
 
 /// What the threads of a talk share.
 #[derive(Clone)]
@@ -91,17 +93,12 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     let receivers = if args.source.music { Receivers::of_music() } else { Receivers::default() };
     let receivers = Arc::new(Mutex::new(receivers));
     let talk = Talk { stop, writer: client.writer(), room, receivers, desk, recorder, report };
-    let listening = talk.clone();
-    start("reader", move || {
-        device::raise();
-        listening.stop.check(listening.listen(client));
-    })?;
     if talk.report.is_wanted() {
         let (watching, target) = (talk.clone(), args.target.clone());
         start("paths", move || watching.report.watch_paths(&target, &watching.stop))?;
     }
     let captured = talk.start_capture(args, source, packets, own)?;
-    let played = talk.start_playback(args, sink)?;
+    let played = talk.start_playback(args, sink, client)?;
     ready.signal();
 
     talk.tell_changes(args.meter, json);
@@ -145,57 +142,56 @@ impl Talk {
         Ok(result)
     }
 
-    fn start_playback(&self, args: &TalkArgs, sink: Sink) -> Result<Receiver<()>> {
+    fn start_playback(&self, args: &TalkArgs, sink: Sink, client: Client) -> Result<Receiver<()>> {
         let (done, result) = mpsc::channel();
         let (talk, timeline) = (self.clone(), Timeline::at(args.source.start_at));
+        let asks = self.start_desk()?;
         start("playback", move || {
-            let never = AtomicBool::new(false);
-            let report = |peer, report| talk.report(peer, report);
-            talk.stop.check(playback::run(sink, &talk.room, timeline, &never, &talk.stop, report));
+            let lane = VoiceLane { talk: talk.clone(), client, asks };
+            talk.stop.check(playback::run(sink, &talk.room, timeline, &talk.stop, lane));
             let _ = done.send(());
         })?;
         Ok(result)
     }
 
-    /// Hears what `puncher` says until it ends.
-    fn listen(&self, mut client: Client) -> Result<()> {
-        while let Some(record) = client.read()? {
-            self.report.hear(&record);
-            match record {
-                FromPuncher::Voice(VoiceRecord { peers: Peers::One(peer), packet }) => {
-                    let now = Instant::now();
-                    let report = enter(&self.room).hear(peer, &packet, now);
-                    if let Some(report) = report {
-                        self.receivers().handle_report(peer, &report, now);
-                        self.report.note(|call, now| call.handle_report(peer, &report, now));
-                    }
-                }
-                FromPuncher::Peer(peer) => {
-                    enter(&self.room).name(peer.tag, &peer.name);
-                    self.receivers().join(peer.tag);
-                }
-                FromPuncher::Left { tag, .. } => {
-                    enter(&self.room).leave(tag);
-                    self.receivers().leave(tag);
-                }
-                FromPuncher::Local(Local::Ask { id, what }) => {
-                    let answer = self.desk.answer(what);
-                    self.writer.send(&ToPuncher::Local(Local::Answer { id, answer }))?;
-                }
-                FromPuncher::Closing => {
-                    self.stop.ask();
-                    return Ok(());
-                }
-                _ => {}
+    /// Answers the questions of other programs, which may mean to open files.
+    fn start_desk(&self) -> Result<mpsc::SyncSender<(u64, Ask)>> {
+        let (asks, asked) = mpsc::sync_channel(MAX_ASKS);
+        let talk = self.clone();
+        start("desk", move || {
+            for (id, what) in asked {
+                let answer = talk.desk.answer(what);
+                // When `puncher` is gone nobody waits for it.
+                let _ = talk.writer.send(&ToPuncher::Local(Local::Answer { id, answer }));
             }
-        }
-        if self.stop.is_asked() { Ok(()) } else { Err(anyhow!("puncher has ended")).exit(Exit::Unavailable) }
+        })?;
+        Ok(asks)
     }
 
-    /// Tells the sender of a stream what we see of it. When `puncher` is gone, [`Self::listen`] says so.
-    fn report(&self, peer: PeerTag, report: Report) {
-        let packet = Voice::Report(report).to_bytes();
-        let _ = self.writer.send(&ToPuncher::Voice(VoiceRecord { peers: Peers::One(peer), packet }));
+    /// Takes what `puncher` says.
+    fn handle(&self, record: FromPuncher) {
+        self.report.hear(&record);
+        match record {
+            FromPuncher::Voice { from, came_us, packet } => self.hear(from, &packet, edge::instant_of(came_us)),
+            FromPuncher::Peer(peer) => {
+                enter(&self.room).name(peer.tag, &peer.name);
+                self.receivers().join(peer.tag);
+            }
+            FromPuncher::Left { tag, .. } => {
+                enter(&self.room).leave(tag);
+                self.receivers().leave(tag);
+            }
+            FromPuncher::Closing => self.stop.ask(),
+            _ => {}
+        }
+    }
+
+    fn hear(&self, peer: PeerTag, packet: &[u8], came: Instant) {
+        let report = enter(&self.room).hear(peer, packet, came);
+        if let Some(report) = report {
+            self.receivers().handle_report(peer, &report, came);
+            self.report.note(|call, now| call.handle_report(peer, &report, now));
+        }
     }
 
     /// Until the end: tells the other programs here of mute and levels, when they change.
@@ -228,6 +224,38 @@ impl Talk {
     }
 }
 
+/// The voice lane of `puncher`.
+struct VoiceLane {
+    talk: Talk,
+    client: Client,
+    asks: mpsc::SyncSender<(u64, Ask)>,
+}
+
+impl playback::Source for VoiceLane {
+    fn hear(&mut self) -> Result<()> {
+        while !self.talk.stop.is_asked() {
+            match self.client.poll()? {
+                Answer::Record(FromPuncher::Local(Local::Ask { id, what })) => drop(self.asks.send((id, what))),
+                Answer::Record(record) => self.talk.handle(record),
+                Answer::TimedOut => break,
+                Answer::Ended => return Err(anyhow!("puncher has ended")).exit(Exit::Unavailable),
+            }
+        }
+        Ok(())
+    }
+
+    /// As long as `puncher` is there, somebody may come.
+    fn has_ended(&self) -> bool {
+        false
+    }
+
+    /// When `puncher` is gone, [`Self::hear`] says so.
+    fn report(&mut self, peer: PeerTag, report: Report) {
+        let packet = Voice::Report(report).to_bytes();
+        let _ = self.talk.writer.send(&ToPuncher::Voice(VoiceRecord { peers: Peers::One(peer), packet }));
+    }
+}
+
 /// What of the delay is the same all the time: a period of the microphone, a frame and what the encoder looks ahead, and two periods
 /// of the loudspeaker.
 fn stages(args: &TalkArgs, frame: usize) -> Stages {
@@ -243,7 +271,7 @@ fn stages(args: &TalkArgs, frame: usize) -> Stages {
 struct Sender {
     talk: Talk,
     least_loss: u8,
-    /// `puncher` is gone; the reader says so.
+    /// `puncher` is gone; [`VoiceLane`] says so.
     ended: bool,
 }
 

@@ -92,7 +92,7 @@ impl Room {
                 self.entries.extend(self.voices.handle(local, name));
             }
             FromPuncher::Refused(why) => self.entries.push_back(Entry::Refused { why }),
-            FromPuncher::Opened(_) | FromPuncher::Voice(_) | FromPuncher::Closing => {}
+            FromPuncher::Opened(_) | FromPuncher::Voice { .. } | FromPuncher::Closing => {}
         }
         self.take_receipts();
     }

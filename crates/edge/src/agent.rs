@@ -13,9 +13,10 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
+use rustix::net::RecvFlags;
 use wire::{
     PeerTag,
-    agent::{FromPuncher, MAX_RECORD, Opened, PeerStatus, ToPuncher},
+    agent::{self, FromPuncher, MAX_RECORD, Opened, PeerStatus, ToPuncher},
     frame,
     peer::Lane,
 };
@@ -103,7 +104,7 @@ impl Client {
         let writer = Writer(Arc::new(Mutex::new(stream.try_clone().context("share the agent socket")?)));
         let reader = frame::Reader::new("record of puncher", MAX_RECORD);
         let mut client = Self { stream, reader, chunk: vec![0; CHUNK], limit: None, writer };
-        client.writer.send(&ToPuncher::Open { version: wire::VERSION, lane, program: program.to_owned() })?;
+        client.writer.send(&ToPuncher::Open { version: agent::VERSION, lane, program: program.to_owned() })?;
         let opened = match client.read_until(Instant::now() + OPEN_TIMEOUT)? {
             Answer::Record(FromPuncher::Opened(opened)) => opened,
             Answer::Record(FromPuncher::Refused(why)) => {
@@ -113,8 +114,8 @@ impl Client {
             Answer::Ended => return Err(anyhow!("puncher closed the connection")).exit(Exit::Unavailable),
             Answer::TimedOut => return Err(anyhow!("puncher does not answer")).exit(Exit::Unavailable),
         };
-        if opened.version != wire::VERSION {
-            let (theirs, ours) = (opened.version, wire::VERSION);
+        if opened.version != agent::VERSION {
+            let (theirs, ours) = (opened.version, agent::VERSION);
             return Err(anyhow!("puncher speaks version {theirs} of the protocol, this program version {ours}"))
                 .exit(Exit::Protocol);
         }
@@ -138,6 +139,22 @@ impl Client {
     /// As for [`Client::read`].
     pub fn read_until(&mut self, deadline: Instant) -> anyhow::Result<Answer> {
         self.read_with(Some(deadline))
+    }
+
+    /// The next record if it is there, without waiting.
+    ///
+    /// # Errors
+    /// As for [`Client::read`].
+    pub fn poll(&mut self) -> anyhow::Result<Answer> {
+        loop {
+            if let Some(record) = self.next()? {
+                return Ok(Answer::Record(record));
+            }
+            let read = rustix::net::recv(&self.stream, &mut self.chunk[..], RecvFlags::DONTWAIT);
+            if let Some(answer) = self.take(read.map(|(len, _)| len).map_err(io::Error::from))? {
+                return Ok(answer);
+            }
+        }
     }
 
     /// Everybody who is there: reads what `puncher` tells after a lane is opened, up to its end. To be called first.
@@ -177,7 +194,7 @@ impl Client {
 
     fn read_with(&mut self, deadline: Option<Instant>) -> anyhow::Result<Answer> {
         loop {
-            if let Some(record) = self.reader.next().context("read from puncher").exit(Exit::Protocol)? {
+            if let Some(record) = self.next()? {
                 return Ok(Answer::Record(record));
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -188,15 +205,33 @@ impl Client {
                 self.stream.set_read_timeout(left).context("limit the wait for puncher").exit(Exit::Io)?;
                 self.limit = left;
             }
-            match self.stream.read(&mut self.chunk) {
-                Ok(0) => return Ok(Answer::Ended),
-                Ok(len) => self.reader.push(&self.chunk[..len]),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {}
-                    io::ErrorKind::ConnectionReset => return Ok(Answer::Ended),
-                    _ => return Err(error).context("read from puncher").exit(Exit::Io),
-                },
+            let read = self.stream.read(&mut self.chunk);
+            // Whether the time is over is for the clock to say.
+            if let Some(Answer::Ended) = self.take(read)? {
+                return Ok(Answer::Ended);
             }
+        }
+    }
+
+    /// The next record of what was read.
+    fn next(&mut self) -> anyhow::Result<Option<FromPuncher>> {
+        self.reader.next().context("read from puncher").exit(Exit::Protocol)
+    }
+
+    /// Takes what a read brought; an answer if it brought nothing to go on with.
+    fn take(&mut self, read: io::Result<usize>) -> anyhow::Result<Option<Answer>> {
+        match read {
+            Ok(0) => Ok(Some(Answer::Ended)),
+            Ok(len) => {
+                self.reader.push(&self.chunk[..len]);
+                Ok(None)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => Ok(None),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Ok(Some(Answer::TimedOut)),
+                io::ErrorKind::ConnectionReset => Ok(Some(Answer::Ended)),
+                _ => Err(error).context("read from puncher").exit(Exit::Io),
+            },
         }
     }
 }
@@ -246,10 +281,10 @@ mod tests {
 
     #[test]
     fn a_lane_opens_and_carries_records_both_ways() {
-        let (client, mut puncher) = meet(|puncher| puncher.say(&opened(wire::VERSION)));
+        let (client, mut puncher) = meet(|puncher| puncher.say(&opened(agent::VERSION)));
         let (mut client, told) = client.unwrap();
         assert_eq!(told.channel, "lobby");
-        let open = ToPuncher::Open { version: wire::VERSION, lane: Lane::Text, program: "test".into() };
+        let open = ToPuncher::Open { version: agent::VERSION, lane: Lane::Text, program: "test".into() };
         assert_eq!(puncher.hear(), open);
 
         client.writer().send(&ToPuncher::Leave).unwrap();
@@ -277,7 +312,7 @@ mod tests {
             }
         };
         let (client, _puncher) = meet(|puncher| {
-            puncher.say(&opened(wire::VERSION));
+            puncher.say(&opened(agent::VERSION));
             for name in ["bob", "robert"] {
                 puncher.say(&FromPuncher::Peer(peer(1, name)));
             }
@@ -293,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_wait_ends_when_it_is_due() {
-        let (client, puncher) = meet(|puncher| puncher.say(&opened(wire::VERSION)));
+        let (client, puncher) = meet(|puncher| puncher.say(&opened(agent::VERSION)));
         let (mut client, _) = client.unwrap();
         assert_eq!(client.read_until(Instant::now() + Duration::from_millis(5)).unwrap(), Answer::TimedOut);
         drop(puncher);
@@ -301,8 +336,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_is_polled_and_nothing_is_waited_for() {
+        let (client, mut puncher) = meet(|puncher| puncher.say(&opened(agent::VERSION)));
+        let (mut client, _) = client.unwrap();
+        assert_eq!(client.poll().unwrap(), Answer::TimedOut);
+        puncher.say(&FromPuncher::Closing);
+        puncher.say(&FromPuncher::Refused("no".into()));
+        assert_eq!(client.poll().unwrap(), Answer::Record(FromPuncher::Closing));
+        assert_eq!(client.poll().unwrap(), Answer::Record(FromPuncher::Refused("no".into())));
+        assert_eq!(client.poll().unwrap(), Answer::TimedOut);
+        drop(puncher);
+        assert_eq!(client.poll().unwrap(), Answer::Ended);
+    }
+
+    #[test]
     fn closing_the_writer_ends_a_blocked_read() {
-        let (client, _puncher) = meet(|puncher| puncher.say(&opened(wire::VERSION)));
+        let (client, _puncher) = meet(|puncher| puncher.say(&opened(agent::VERSION)));
         let (mut client, _) = client.unwrap();
         let writer = client.writer();
         let reader = thread::spawn(move || client.read().unwrap());
@@ -338,7 +387,7 @@ mod tests {
         ];
         for (behaviour, code, text) in rows {
             let error = meet(behaviour).0.map(drop).unwrap_err();
-            let text = text.replace("OURS", &wire::VERSION.to_string());
+            let text = text.replace("OURS", &agent::VERSION.to_string());
             assert_eq!((code_of(&error), format!("{error:#}")), (code, text));
         }
     }

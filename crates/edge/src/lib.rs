@@ -32,6 +32,7 @@
 //! | [`ServerAddr`], [`InviteLink`] | what people paste to name a server or a channel |
 //! | [`dirs`], [`settings`], [`secret_file`], [`KnownServers`] | files and where they are |
 //! | [`agent`], [`talks`] | a program's connection to its `puncher`, and questions to the talks there |
+//! | [`shared_us`], [`instant_of`], [`unix_millis`] | times that one program tells another |
 //! | [`table()`] | rows in columns |
 //! | [`forbid_fragments`] | datagrams that stay in one piece |
 //! | [`doctor`] | what a program says of the machine that it is to run on |
@@ -41,6 +42,7 @@
 
 pub mod agent;
 mod args;
+mod clock;
 pub mod dirs;
 pub mod doctor;
 mod exit;
@@ -55,6 +57,7 @@ pub mod talks;
 mod whole;
 
 pub use args::{Common, logging, parse};
+pub use clock::{instant_of, shared_us, unix_millis};
 pub use exit::{Coded, Exit, WithExit, code_of, fail, fail_now, run};
 pub use known_servers::KnownServers;
 pub use remote::{Remote, json_line};
@@ -69,12 +72,6 @@ pub use whole::forbid_fragments;
 /// A channel's name in the form in which a rendezvous keeps it: the same for whoever types it in another way.
 pub fn channel_name(typed: &str) -> String {
     typed.trim_matches(' ').nfc().collect()
-}
-
-/// The time of day in milliseconds since 1970, for events and message ids.
-pub fn unix_millis() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Bytes from the operating system's randomness.

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{IdentityKey, MessageId, PeerTag, local::Local, peer::Keeper, peer::Lane};
 
+/// Version of what follows; `puncher` and programs of different versions refuse each other by name.
+pub const VERSION: u16 = 4;
+
 /// No record is longer.
 pub const MAX_RECORD: usize = crate::peer::MAX_MESSAGE + 1024;
 
@@ -19,7 +22,7 @@ pub const MAX_RECORD: usize = crate::peer::MAX_MESSAGE + 1024;
 pub enum ToPuncher {
     /// Opens a lane; the first record of a connection.
     Open {
-        /// [`crate::VERSION`] of the program.
+        /// [`VERSION`] of the program.
         version: u16,
         /// What the program wants to hear and send; `Control` hears of peers only, and may send texts.
         lane: Lane,
@@ -63,7 +66,15 @@ pub enum FromPuncher {
         why: String,
     },
     /// A voice packet that came.
-    Voice(VoiceRecord),
+    Voice {
+        /// Who sent it.
+        from: PeerTag,
+        /// When it came, by the clock that all programs of a machine share, in microseconds: who reads it later knows how late.
+        came_us: u64,
+        /// A [`crate::voice::Voice`], encoded.
+        #[serde(with = "serde_bytes")]
+        packet: Vec<u8>,
+    },
     /// A text that came; the receiver answers nothing, `puncher` has acknowledged it.
     Text {
         /// Its name.
@@ -110,7 +121,7 @@ pub enum FromPuncher {
 /// Who we are, as told to a program that opens a lane.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Opened {
-    /// [`crate::VERSION`] of `puncher`.
+    /// [`VERSION`] of `puncher`.
     pub version: u16,
     /// The channel.
     pub channel: String,
@@ -169,7 +180,7 @@ impl std::fmt::Display for Path {
 /// One voice packet and whom it concerns.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct VoiceRecord {
-    /// Towards `puncher`: who gets it. From `puncher`: whom it came from, always `One`.
+    /// Towards `puncher`: who gets it. From `puncher --pipe voice`: whom it came from, always `One`.
     pub peers: Peers,
     /// A [`crate::voice::Voice`], encoded.
     #[serde(with = "serde_bytes")]

@@ -45,7 +45,7 @@ pub use ids::{EphemeralKey, IdentityKey, MemberSlot, MessageId, ParseKeyError, P
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Version of the agent, signalling and peer protocols; programs of different versions refuse each other by name.
+/// Version of the signalling and peer protocols; programs of different versions refuse each other by name.
 pub const VERSION: u16 = 3;
 
 /// Why bytes are not a message.

@@ -6,7 +6,6 @@ use codec::RATE;
 
 use super::Direction;
 use super::lookout::{Changes, Lookout, Retry};
-#[cfg(target_os = "linux")]
 use super::priority::Once;
 #[cfg(target_os = "linux")]
 use super::pulse::Player;
@@ -37,6 +36,8 @@ pub(crate) struct Loudspeaker {
     /// Without a device: when the next step is due.
     due: Instant,
     underruns: u64,
+    /// The thread that waits is the one that mixes.
+    urgent: Once,
 }
 
 struct Running {
@@ -55,7 +56,7 @@ enum Outlet {
     Ring(Box<Ring>),
     /// The sound server says how much it wants, and is given that: nothing has to lie ready for it.
     #[cfg(target_os = "linux")]
-    Server { player: Box<Player>, requests: u64, is_lost: bool, urgent: Once },
+    Server { player: Box<Player>, requests: u64, is_lost: bool },
 }
 
 impl Loudspeaker {
@@ -75,11 +76,14 @@ impl Loudspeaker {
             retry: Retry::new(now),
             due: now,
             underruns: 0,
+            urgent: Once::default(),
         })
     }
 
-    /// Waits until the device wants more, and tells how much at 48 kHz, at most [`MOST`]; `None` if everything is to end.
+    /// Waits until the device wants more, and tells how much at 48 kHz, at most [`MOST`]: 0 if it wants nothing for a while; `None` if
+    /// everything is to end.
     pub(crate) fn wait(&mut self, stop: &Stop) -> Option<usize> {
+        self.urgent.raise();
         while !stop.is_asked() {
             let now = Instant::now();
             match &mut self.running {
@@ -88,8 +92,8 @@ impl Loudspeaker {
                         self.lose(now);
                     } else if self.lookout.sees_better(&running.name) {
                         self.change();
-                    } else if let Some(samples) = running.wait() {
-                        return Some(samples);
+                    } else {
+                        return Some(running.wait().unwrap_or(0));
                     }
                 }
                 None if self.retry.is_due(now) => self.search(),
@@ -173,7 +177,7 @@ impl Running {
             #[cfg(target_os = "linux")]
             Way::Pulse => {
                 let player = Box::new(Player::open(&chosen.name.id, period, channels)?);
-                Outlet::Server { player, requests: 0, is_lost: false, urgent: Once::default() }
+                Outlet::Server { player, requests: 0, is_lost: false }
             }
             Way::Cpal { .. } => Outlet::Ring(Box::new(Ring::start(&chosen, period, channels)?)),
         };
@@ -185,8 +189,7 @@ impl Running {
         match &mut self.outlet {
             Outlet::Ring(ring) => ring.wait(PATIENCE),
             #[cfg(target_os = "linux")]
-            Outlet::Server { player, requests, is_lost, urgent } => {
-                urgent.raise();
+            Outlet::Server { player, requests, is_lost } => {
                 let wanted = player.wait(PATIENCE).unwrap_or_else(|error| {
                     tracing::debug!("The loudspeaker's stream has ended: {error:#}");
                     *is_lost = true;

@@ -192,7 +192,7 @@ fn handle(shared: &Shared, tag: u32, record: ToPuncher) {
                 Peers::One(PeerTag(peer)) => vec![peer],
                 Peers::Some(peers) => peers.into_iter().map(|peer| peer.0).collect(),
             };
-            let record = FromPuncher::Voice(VoiceRecord { peers: Peers::One(PeerTag(tag)), packet });
+            let record = FromPuncher::Voice { from: PeerTag(tag), came_us: edge::shared_us(), packet };
             to.into_iter().for_each(|peer| shared.tell(peer, &record));
         }
         ToPuncher::Local(Local::Voice { peer, state }) => shared.note(|seen| {

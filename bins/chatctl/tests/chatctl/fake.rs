@@ -79,7 +79,7 @@ impl Puncher {
     pub(crate) fn open(&self, peers: &[PeerStatus]) -> Connection {
         let mut connection = self.accept();
         let ToPuncher::Open { version, lane, .. } = connection.hear() else { panic!("a lane is opened first") };
-        assert_eq!(version, wire::VERSION);
+        assert_eq!(version, wire::agent::VERSION);
         connection.lane = lane;
         let key = IdentityKey([9; 32]);
         connection.say(FromPuncher::Opened(Opened { version, channel: "lobby".into(), name: "me".into(), key }));

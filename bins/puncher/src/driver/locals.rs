@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use mio::Token;
 use wire::{
-    agent::{FromPuncher, Opened, ToPuncher, VoiceRecord},
+    agent::{self, FromPuncher, Opened, ToPuncher, VoiceRecord},
     local::{Ask, Local},
     peer::{Keeper, Lane},
 };
@@ -79,15 +79,15 @@ impl Driver {
 
     fn open_lane(&mut self, token: Token, version: u16, lane: Lane, program: &str, now: Instant) {
         let registry = self.parts.poll.registry();
-        if version != wire::VERSION {
-            let why = format!("this puncher speaks version {} of the agent protocol, not {version}", wire::VERSION);
+        if version != agent::VERSION {
+            let why = format!("this puncher speaks version {} of the agent protocol, not {version}", agent::VERSION);
             self.parts.agents.send(token, &FromPuncher::Refused(why), registry);
             return;
         }
         tracing::debug!(?token, ?lane, program, "a local program opened a lane");
         self.parts.agents.open(token, lane);
         let opened = FromPuncher::Opened(Opened {
-            version: wire::VERSION,
+            version: agent::VERSION,
             channel: self.parts.channel.clone(),
             name: self.parts.name.clone(),
             key: self.parts.mesh.key(),

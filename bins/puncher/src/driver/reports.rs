@@ -7,7 +7,7 @@ use edge::{Exit, WithExit};
 use mesh::{Event, ServerEvent};
 use wire::{
     IdentityKey, MessageId, PeerTag,
-    agent::{FromPuncher, Peers, VoiceRecord},
+    agent::FromPuncher,
     peer::{Keeper, Lane},
     signal::{LeaveReason, Refusal},
 };
@@ -50,7 +50,7 @@ impl Driver {
                 self.tell_all(&FromPuncher::Left { tag, name, why });
             }
             Event::Voice { tag, packet } => {
-                let record = FromPuncher::Voice(VoiceRecord { peers: Peers::One(tag), packet: packet.to_vec() });
+                let record = FromPuncher::Voice { from: tag, came_us: edge::shared_us(), packet: packet.to_vec() };
                 self.parts.agents.queue_voice(&record, self.parts.poll.registry());
             }
             Event::Text { tag, id, direct, body } => self.handle_text(tag, id, direct, body),

@@ -121,7 +121,7 @@ impl Client {
         if self.is_closed {
             return Ok(());
         }
-        let is_voice = matches!(record, FromPuncher::Voice(_));
+        let is_voice = matches!(record, FromPuncher::Voice { .. });
         if is_voice && self.voice_waiting >= MAX_VOICE_WAITING {
             self.drop_oldest_voice();
         }
@@ -203,10 +203,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use wire::{
-        PeerTag,
-        agent::{Peers, VoiceRecord},
-    };
+    use wire::PeerTag;
 
     use super::*;
 
@@ -217,7 +214,7 @@ mod tests {
     }
 
     fn voice(number: u32) -> FromPuncher {
-        FromPuncher::Voice(VoiceRecord { peers: Peers::One(PeerTag(1)), packet: number.to_be_bytes().repeat(200) })
+        FromPuncher::Voice { from: PeerTag(1), came_us: 7, packet: number.to_be_bytes().repeat(200) }
     }
 
     fn drain(client: &mut Client, theirs: &mut std::os::unix::net::UnixStream) -> Vec<FromPuncher> {

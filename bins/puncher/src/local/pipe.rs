@@ -113,7 +113,9 @@ fn output(mut from_loop: &UnixStream, shared: &Shared) -> anyhow::Result<()> {
         reader.push(&buffer[..len]);
         while let Some(record) = reader.next()? {
             match record {
-                FromPuncher::Voice(voice) => stdout.write_all(&frame::frame(&voice))?,
+                FromPuncher::Voice { from, packet, .. } => {
+                    stdout.write_all(&frame::frame(&VoiceRecord { peers: Peers::One(from), packet }))?;
+                }
                 FromPuncher::Text { name, body, .. } => {
                     writeln!(stdout, "{}: {}", Remote(&name).show(), Remote(&body).show())?;
                 }
