@@ -1,13 +1,13 @@
 //! The data directory: the server's key and its channels.
 
 use std::{
-    fs::DirBuilder,
-    io::ErrorKind,
-    os::unix::fs::DirBuilderExt,
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, ErrorKind},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use edge::{Exit, WithExit};
 use identity::Identity;
 
@@ -20,12 +20,38 @@ pub(crate) fn directory(given: Option<&Path>) -> anyhow::Result<PathBuf> {
         None => edge::dirs::state_dir()?.join("rendezvous"),
     };
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
-    let code = match &made {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Exit::NoPermission,
-        _ => Exit::CannotCreate,
-    };
+    let code = not_made(&made);
     made.with_context(|| format!("make the data directory {}", path.display())).exit(code)?;
     Ok(path)
+}
+
+/// Keeps every other rendezvous out of the directory until what is returned is dropped, or the program dies: two that share a key
+/// and channels would each know half of the members.
+pub(crate) fn lock(dir: &Path) -> anyhow::Result<File> {
+    let path = dir.join("lock");
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let code = not_made(&opened);
+    let file = opened.with_context(|| format!("make {}", path.display())).exit(code)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let dir = dir.display();
+            let error =
+                anyhow!("another rendezvous keeps its data in {dir}: end it, or choose another place with --data DIR");
+            Err(error).exit(Exit::Unavailable)
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("lock {}", path.display())).exit(Exit::Io)
+        }
+    }
+}
+
+/// The exit code for what could not be made.
+fn not_made<T>(made: &io::Result<T>) -> Exit {
+    match made {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Exit::NoPermission,
+        _ => Exit::CannotCreate,
+    }
 }
 
 /// The server's identity: made on the first start, the same ever after, so that clients can pin it.

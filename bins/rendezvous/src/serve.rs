@@ -43,6 +43,7 @@ const LAST_REQUESTS: Duration = Duration::from_secs(2);
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let ready = Ready::open(args.ready_fd)?;
     let dir = data::directory(args.data.as_deref())?;
+    let _held = data::lock(&dir)?;
     let identity = data::identity(&dir)?;
     let store = data::store(&dir)?;
     let udp = bind(args.udp, Type::DGRAM).with_context(|| format!("bind UDP {}", args.udp))?;

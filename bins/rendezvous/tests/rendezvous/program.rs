@@ -95,6 +95,19 @@ fn a_port_in_use_is_told() {
 }
 
 #[test]
+fn a_data_directory_has_one_rendezvous_at_a_time() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut first = Server::start_in(temp.path(), &[]);
+    let (code, said) = fails(&["--udp", "127.0.0.1:0", "--http", "127.0.0.1:0"], temp.path());
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.starts_with("rendezvous: another rendezvous keeps its data in ") && said.contains("--data"), "{said}");
+
+    first.signal("-KILL");
+    first.wait();
+    Server::start_in(temp.path(), &[]);
+}
+
+#[test]
 fn a_data_directory_that_cannot_be_is_told() {
     let temp = tempfile::tempdir().unwrap();
     let file = temp.path().join("file");
