@@ -120,12 +120,18 @@ fn create(args: &Create, api: &Api, common: &Common) -> anyhow::Result<()> {
     }
     let created: Created = api.create("/api/channels", &wanted)?;
     owners::keep(api.server(), &created.channel.name, &created.capability)?;
+    let has_link = access.invite.is_some();
     if created.channel.name != name {
         let theirs = Remote(&created.channel.name).show();
         return Err(anyhow!("the rendezvous calls the channel {theirs}; delete it, and create it under that name"))
             .exit(Exit::Protocol);
     }
-    tell(args, &created, (access.invite, place), api, common)
+    let told = tell(args, &created, (access.invite, place), api, common);
+    // Into a channel whose link nobody has seen, nobody can come.
+    if told.is_err() && has_link {
+        give_up(api, &created.channel.name, &created.capability)?;
+    }
+    told
 }
 
 /// A file for a link that is still to come: none is written over, and without a link none is left.
@@ -256,13 +262,17 @@ fn notes_on_link(server: &ServerAddr) -> impl Iterator<Item = &'static str> {
         .filter_map(|(note, is_needed)| is_needed.then_some(note))
 }
 
+fn give_up(api: &Api, name: &str, capability: &str) -> anyhow::Result<()> {
+    api.delete(&format!("/api/channels/{}", edge::percent_encode(name)), capability)?;
+    owners::forget(api.server(), name)
+}
+
 fn delete(args: &Delete, api: &Api, common: &Common) -> anyhow::Result<()> {
     let name = edge::channel_name(&args.name);
     let capability = match &args.capability_file {
         Some(path) => secret_file::first_line(&secret_file::read(path)?).to_owned(),
         None => owners::find(api.server(), &name)?,
     };
-    api.delete(&format!("/api/channels/{}", edge::percent_encode(&name)), &capability)?;
-    owners::forget(api.server(), &name)?;
+    give_up(api, &name, &capability)?;
     if common.json { print(&render::line(&json!({ "v": 1, "type": "deleted", "name": name }))?) } else { Ok(()) }
 }

@@ -178,6 +178,19 @@ fn an_invitation_is_a_link_whose_secret_the_server_never_sees() {
 }
 
 #[test]
+fn a_channel_whose_invitation_nobody_has_seen_is_taken_back() {
+    let home = Home::new();
+    let rendezvous = Rendezvous::start(&[("201", &created("den", "invite")), ("204", "")]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let args = ["channels", "create", "den", "--kind", "invite", "--http", &rendezvous.url];
+
+    let ended = Ended::from(home.chatctl(&args).stdout(full).output().unwrap());
+
+    assert_eq!(ended.code, 74, "{}", ended.stderr);
+    assert_eq!(rendezvous.asked()[1].split(' ').take(2).collect::<Vec<_>>(), ["DELETE", "/api/channels/den"]);
+}
+
+#[test]
 fn an_invitation_can_go_to_a_file_for_the_user_alone() {
     let home = Home::new();
     let file = home.path("den.link");
