@@ -163,7 +163,7 @@ pub(crate) struct Member {
     /// Carry packets between two others that can't reach each other, sealed as they are
     #[arg(long, value_name = "WHETHER", default_value = "on")]
     pub(crate) lend: Switch,
-    /// Use loopback addresses as well, for calls inside one machine
+    /// Use loopback addresses as well, for calls inside one machine [given where the own address, or the one that is dialled, is one]
     #[arg(long)]
     pub(crate) loopback: bool,
     /// Make stdin and stdout a lane; the event lines go to stderr

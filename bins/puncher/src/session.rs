@@ -137,10 +137,12 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
     let mut agents = Agents::serve(sock, poll.registry())?;
     let pipe = member.pipe.map(|lane| adopt_pipe(lane, member.exit_at_eof, &mut agents, &poll)).transpose()?;
     let program = Program::start(&member.program, agents.path())?;
+    let loopback =
+        member.loopback || is_inside(way.bind.as_slice()) || !way.has_http && is_inside(known_server.addrs());
     let advertised: Vec<_> =
         member.advertise.iter().map(|addr| Candidate { addr: *addr, kind: CandidateKind::Advertised }).collect();
     let mut candidates = advertised.clone();
-    candidates.extend(socket::host_candidates(udp.local(), member.loopback));
+    candidates.extend(socket::host_candidates(udp.local(), loopback));
 
     // Who listens is its own rendezvous, at whatever port it got.
     let asked = known_server.next_addr();
@@ -162,7 +164,7 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
         started_at: edge::unix_millis(),
         via: members,
         seed: edge::random()?,
-        allow_loopback: member.loopback,
+        allow_loopback: loopback,
         observe: Some(observe(&udp, server, known_server.addrs(), &member.stun)),
         guess: !member.no_guess,
         retry: way.retry,
@@ -180,7 +182,7 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
     };
     events.emit(&first).context("write an event line").exit(Exit::Io)?;
     // Inside one machine, and where the address is to be hidden, there is nobody to forward a port for.
-    let may_map = !(member.no_portmap || member.loopback || member.relay_only);
+    let may_map = !(member.no_portmap || loopback || member.relay_only);
     let seed = edge::random()?;
     let router = may_map.then(|| Router::new(udp.local(), seed)).flatten();
     let parts = Parts {
@@ -200,11 +202,16 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
         channel: way.channel.to_owned(),
         name,
         advertised,
-        with_loopback: member.loopback,
+        with_loopback: loopback,
         router,
         ready: Some(ready),
     };
     Driver::new(parts, candidates, now).run()
+}
+
+/// Whether these lead nowhere but to this machine.
+fn is_inside(addrs: &[SocketAddr]) -> bool {
+    !addrs.is_empty() && addrs.iter().all(|addr| addr.ip().to_canonical().is_loopback())
 }
 
 /// Asks the rendezvous by the other family, too, so that both are known.

@@ -116,7 +116,7 @@ impl Drop for Running {
 
 /// One listens on a free port; returns it with the address to dial.
 fn listen(person: &Person, more: &[&str]) -> (Running, String) {
-    let args = [&["listen", "127.0.0.1:0", "--name", "alice", "--loopback", "--pipe", "text"], more].concat();
+    let args = [&["listen", "127.0.0.1:0", "--name", "alice", "--pipe", "text"], more].concat();
     let listener = person.start(&args);
     let ready = until(&listener.stderr, |line| line.starts_with("ready "));
     let addr = ready.split(' ').nth(2).expect("the address is the third word").to_owned();
@@ -127,7 +127,7 @@ fn listen(person: &Person, more: &[&str]) -> (Running, String) {
 fn one_listens_and_another_dials_and_lines_go_both_ways() {
     let (alice, bob) = (Person::new(), Person::new());
     let (mut listener, addr) = listen(&alice, &[]);
-    let mut dialler = bob.start(&["dial", &addr, "--name", "bob", "--loopback", "--pipe", "text"]);
+    let mut dialler = bob.start(&["dial", &addr, "--name", "bob", "--pipe", "text"]);
 
     dialler.type_line("hello alice");
     listener.type_line("hello bob");
@@ -140,7 +140,7 @@ fn one_listens_and_another_dials_and_lines_go_both_ways() {
 fn a_pipe_that_may_end_does_so_when_everything_is_delivered() {
     let (alice, bob) = (Person::new(), Person::new());
     let (listener, addr) = listen(&alice, &[]);
-    let args = ["dial", &addr, "--name", "bob", "--loopback", "--pipe", "text", "--exit-at-eof"];
+    let args = ["dial", &addr, "--name", "bob", "--pipe", "text", "--exit-at-eof"];
     let mut dialler = bob.start(&args);
 
     for number in 0..100 {
@@ -165,7 +165,7 @@ fn a_wrong_password_is_refused_with_its_exit_code() {
     let (right, wrong) = (password(&alice, "open sesame\n"), password(&bob, "open barley\n"));
     let (_listener, addr) = listen(&alice, &["--password-file", &right]);
 
-    let (code, said) = bob.fails(&["dial", &addr, "--name", "bob", "--loopback", "--password-file", &wrong]);
+    let (code, said) = bob.fails(&["dial", &addr, "--name", "bob", "--password-file", &wrong]);
 
     assert_eq!(code, Some(77), "{said}");
     assert!(said.contains("not the channel's"), "{said}");
@@ -175,7 +175,7 @@ fn a_wrong_password_is_refused_with_its_exit_code() {
 fn a_signal_ends_it_properly_and_leaves_nothing() {
     let (alice, bob) = (Person::new(), Person::new());
     let (listener, addr) = listen(&alice, &[]);
-    let dialler = bob.start(&["dial", &addr, "--name", "bob", "--loopback"]);
+    let dialler = bob.start(&["dial", &addr, "--name", "bob"]);
     until(&dialler.stdout, |line| line == "link alice secure");
 
     dialler.signal("TERM");
@@ -197,12 +197,12 @@ fn it_ends_with_the_program_that_it_runs_and_with_its_exit_code() {
 fn a_key_that_changed_under_a_known_name_is_blocked() {
     let (alice, bob, mallory) = (Person::new(), Person::new(), Person::new());
     let (listener, addr) = listen(&alice, &[]);
-    let dialler = bob.start(&["dial", &addr, "--name", "bob", "--loopback"]);
+    let dialler = bob.start(&["dial", &addr, "--name", "bob"]);
     until(&listener.stderr, |line| line == "link bob secure");
     dialler.signal("TERM");
     until(&listener.stderr, |line| line.starts_with("left bob"));
 
-    let impostor = mallory.start(&["dial", &addr, "--name", "bob", "--loopback"]);
+    let impostor = mallory.start(&["dial", &addr, "--name", "bob"]);
 
     let line = until(&listener.stderr, |line| line.starts_with("error "));
     assert!(line.contains("another key than before"), "{line}");
@@ -212,7 +212,7 @@ fn a_key_that_changed_under_a_known_name_is_blocked() {
     while alice.fails(&["trust", "bob"]).0 != Some(0) {
         assert!(Instant::now() < deadline, "{:?}", alice.fails(&["trust", "bob"]));
     }
-    let _trusted = mallory.start(&["dial", &addr, "--name", "bob", "--loopback"]);
+    let _trusted = mallory.start(&["dial", &addr, "--name", "bob"]);
     until(&listener.stderr, |line| line == "link bob secure");
 }
 
@@ -220,23 +220,23 @@ fn a_key_that_changed_under_a_known_name_is_blocked() {
 fn where_another_key_answers_than_before_nobody_is_joined_until_it_is_trusted() {
     let (alice, bob, mallory) = (Person::new(), Person::new(), Person::new());
     let (listener, addr) = listen(&alice, &[]);
-    let dialler = bob.start(&["dial", &addr, "--name", "bob", "--loopback"]);
+    let dialler = bob.start(&["dial", &addr, "--name", "bob"]);
     until(&listener.stderr, |line| line == "link bob secure");
     for ending in [dialler, listener] {
         ending.signal("TERM");
         assert_eq!(ending.code(), Some(143));
     }
-    let listener = mallory.start(&["listen", &addr, "--name", "mallory", "--loopback"]);
+    let listener = mallory.start(&["listen", &addr, "--name", "mallory"]);
     until(&listener.stdout, |line| line.starts_with("ready "));
 
-    let (code, said) = bob.fails(&["dial", &addr, "--name", "bob", "--loopback", "--no-wait"]);
+    let (code, said) = bob.fails(&["dial", &addr, "--name", "bob", "--no-wait"]);
 
     assert_eq!(code, Some(76), "{said}");
     let advice = format!("puncher trust --server {addr}");
     assert!(said.contains(&advice), "{said}");
     assert_eq!(bob.fails(&["trust", "--server", &addr]).0, Some(0));
     assert_eq!(bob.fails(&["trust", "--server", &addr]).0, Some(69), "nothing is left to forget");
-    let _trusting = bob.start(&["dial", &addr, "--name", "bob", "--loopback"]);
+    let _trusting = bob.start(&["dial", &addr, "--name", "bob"]);
     until(&listener.stdout, |line| line == "link bob secure");
 }
 
@@ -347,7 +347,7 @@ fn a_local_program_that_talks_nonsense_is_cut_off_and_nobody_else_is() {
     let mut answer = Vec::new();
     std::io::Read::read_to_end(&mut stranger, &mut answer).unwrap();
 
-    let dialler = bob.start(&["dial", &addr, "--name", "bob", "--loopback", "--pipe", "text"]);
+    let dialler = bob.start(&["dial", &addr, "--name", "bob", "--pipe", "text"]);
     listener.type_line("still here");
 
     assert_eq!(until(&dialler.stdout, |_| true), "alice: still here");

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use nat::{Filtering, Mapping, NatFacts, Outlook, Ports, Sample};
 use serde::Serialize;
 
-use super::{Found, table::partners};
+use super::{
+    Found,
+    table::{is_seen_inside_only, partners},
+};
 use crate::events::millis;
 
 /// The facts, flat, for scripts.
@@ -91,11 +94,14 @@ struct Whole {
     silent: Vec<SocketAddr>,
     rtt_ms: Option<u64>,
     took_ms: u64,
+    /// By kind of partner; nothing where nobody outside has looked.
     calls: serde_json::Map<String, serde_json::Value>,
 }
 
 pub(super) fn json(found: &Found) -> String {
-    let calls = partners(&found.facts).into_iter().map(|(key, _, outlook)| (key.to_owned(), word(outlook).into()));
+    let known = Some(&found.facts).filter(|facts| !is_seen_inside_only(facts));
+    let calls = known.into_iter().flat_map(partners);
+    let calls = calls.map(|(key, _, outlook)| (key.to_owned(), word(outlook).into()));
     let whole = Whole {
         v: 1,
         r#type: "nat",

@@ -20,6 +20,10 @@ pub(super) fn text(found: &Found) -> String {
     for silent in &found.silent {
         let _ = writeln!(text, "  no answer from {silent}");
     }
+    if is_seen_inside_only(&found.facts) {
+        text.push_str("\nWhat that means for calls can be said once somebody outside has looked.\n");
+        return text;
+    }
     text.push_str("\nA call with somebody\n");
     for (_, partner, outlook) in partners(&found.facts) {
         let _ = writeln!(text, "  {partner:<58} {}", expectation(outlook));
@@ -118,15 +122,35 @@ fn expectation(outlook: Outlook) -> &'static str {
 mod tests {
     use super::*;
 
+    fn seen(by: &str, at: &str) -> wire::nat::Seen {
+        wire::nat::Seen { by: by.parse().expect("an address"), at: at.parse().expect("an address") }
+    }
+
     #[test]
     fn whoever_is_in_the_same_network_has_not_looked_from_outside() {
-        let seen = |by: &str, at: &str| {
-            let seen = wire::nat::Seen { by: by.parse().expect("an address"), at: at.parse().expect("an address") };
-            is_seen_inside_only(&NatFacts { seen: vec![seen], ..NatFacts::default() })
-        };
-        assert!(seen("192.168.1.2:3478", "192.168.1.7:4000") && seen("127.0.0.1:3478", "127.0.0.1:4000"));
-        assert!(seen("203.0.113.7:3478", "203.0.113.7:4000"), "the rendezvous is on this host");
-        assert!(!seen("203.0.113.9:3478", "203.0.113.7:4000"));
+        let is_inside = |by, at| is_seen_inside_only(&NatFacts { seen: vec![seen(by, at)], ..NatFacts::default() });
+        assert!(is_inside("192.168.1.2:3478", "192.168.1.7:4000") && is_inside("127.0.0.1:3478", "127.0.0.1:4000"));
+        assert!(is_inside("203.0.113.7:3478", "203.0.113.7:4000"), "the rendezvous is on this host");
+        assert!(!is_inside("203.0.113.9:3478", "203.0.113.7:4000"));
+    }
+
+    fn found(facts: NatFacts) -> Found {
+        Found {
+            server: "192.0.2.1:3478".parse().expect("an address"),
+            port: 4000,
+            facts,
+            samples: vec![],
+            silent: vec!["192.0.2.1:3479".parse().expect("an address")],
+            unsent: vec![],
+            rtt: Some(std::time::Duration::from_millis(41)),
+            took: std::time::Duration::from_millis(600),
+        }
+    }
+
+    #[test]
+    fn nothing_is_foretold_where_nobody_outside_has_looked() {
+        let text = text(&found(NatFacts::default()));
+        assert!(text.contains("once somebody outside has looked") && !text.contains("A call with"), "{text}");
     }
 
     #[test]
@@ -137,19 +161,10 @@ mod tests {
             ports: Some(Ports::Random),
             filtering: Some(Filtering::Apdf),
             hairpin: Some(false),
+            seen: vec![seen("192.0.2.1:3478", "203.0.113.7:4000")],
             ..NatFacts::default()
         };
-        let found = Found {
-            server: "192.0.2.1:3478".parse().expect("an address"),
-            port: 4000,
-            facts,
-            samples: vec![],
-            silent: vec!["192.0.2.1:3479".parse().expect("an address")],
-            unsent: vec![],
-            rtt: Some(std::time::Duration::from_millis(41)),
-            took: std::time::Duration::from_millis(600),
-        };
-        let text = text(&found);
+        let text = text(&found(facts));
         for expected in [
             "A hard NAT: each destination sees another port (192.0.2.1:3478 asked, 41 ms away)",
             "  mapping       another port for every destination\n",
