@@ -34,7 +34,7 @@ pub(crate) use resample::resample;
 pub use sound::Sound;
 
 /// Less than this share of the speech, and it does not count as heard.
-const MOST: f64 = 0.5;
+const MOST: f64 = 0.8;
 /// An ESTOI below this is no speech that people understand.
 const INTELLIGIBLE: f64 = 0.4;
 
