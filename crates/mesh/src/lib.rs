@@ -39,6 +39,7 @@ mod member;
 #[cfg(test)]
 mod misbehaviour;
 mod observe;
+mod outbox;
 mod peer;
 mod roster;
 mod signalling;

@@ -11,12 +11,10 @@ use link::LinkId;
 use punch::Way;
 use wire::{IdentityKey, MemberSlot, PeerTag, RunId, agent::Path, nat::NatFacts};
 
-use crate::{early_voice::EarlyVoice, gossip::Knowledge};
+use crate::{early_voice::EarlyVoice, gossip::Knowledge, outbox::Outbox};
 
 /// Session packets that wait for the first direct path: a whole first flight, no more.
 const MAX_HELD: usize = 4;
-/// Bytes of text that may wait for a slow peer before local programs are made to wait.
-pub(crate) const OUTBOX_HIGH_WATER: usize = 4 * 1024 * 1024;
 
 /// One other member.
 #[derive(Debug)]
@@ -51,7 +49,7 @@ pub(crate) struct Peer {
     /// Where the first of them went, on a guess, and when.
     pub(crate) tried: Option<(Way, Instant)>,
     /// Text messages that the session has no room for yet.
-    pub(crate) outbox: VecDeque<Vec<u8>>,
+    pub(crate) outbox: Outbox,
     /// When the session is opened, for the first time or again.
     pub(crate) reopen_at: Option<Instant>,
 }
@@ -94,10 +92,6 @@ impl Peer {
     pub(crate) fn note_relayed(&mut self, now: Instant) {
         let is_relayed = self.secure && self.way.is_some_and(|way| !way.is_direct());
         self.relayed_since = is_relayed.then(|| self.relayed_since.unwrap_or(now));
-    }
-
-    pub(crate) fn outbox_bytes(&self) -> usize {
-        self.outbox.iter().map(Vec::len).sum()
     }
 }
 

@@ -9,7 +9,7 @@ use wire::{
     peer::{Control, Keeper, Lane, Text},
 };
 
-use crate::{Event, Mesh, peer::OUTBOX_HIGH_WATER};
+use crate::{Event, Mesh};
 
 impl Mesh {
     /// Sends a voice packet; peers to whom there is no way yet miss it, as they would miss it on the wire.
@@ -38,7 +38,9 @@ impl Mesh {
         self.deliveries.start(id, tags.iter().copied().collect(), now);
         for tag in tags {
             match self.peers.get_mut(&tag) {
-                Some(peer) => peer.outbox.push_back(message.clone()),
+                // Whoever is not there is waited for with so much and no more; nobody else has to wait for it.
+                Some(peer) if !peer.secure && peer.outbox.is_full() => self.settle_delivery(id, tag, Delivery::Lost),
+                Some(peer) => peer.outbox.push_text(message.clone()),
                 None => self.settle_delivery(id, tag, Delivery::Unknown),
             }
             self.flush_outbox(tag);
@@ -49,15 +51,15 @@ impl Mesh {
     /// Tells the sender of a text that it is kept.
     pub fn acknowledge(&mut self, tag: PeerTag, id: MessageId, by: Keeper, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&tag) {
-            peer.outbox.push_back(wire::encode(&Text::Ack { id, by }));
+            peer.outbox.push_ack(wire::encode(&Text::Ack { id, by }));
         }
         self.flush_outbox(tag);
         self.settle(now);
     }
 
-    /// Whether local programs should wait before they send more text.
+    /// Whether local programs should wait before they send more text: for a peer that is there, and slow.
     pub fn is_text_backlogged(&self) -> bool {
-        self.peers.values().any(|peer| peer.outbox_bytes() > OUTBOX_HIGH_WATER)
+        self.peers.values().any(|peer| peer.secure && peer.outbox.is_full())
     }
 
     fn addressed(&self, to: &Peers) -> Vec<PeerTag> {
@@ -125,13 +127,11 @@ impl Mesh {
         let Some(link) = peer.link.filter(|_| peer.secure) else { return };
         while let Some(message) = peer.outbox.front() {
             match self.sessions.send_message(link, Lane::Text as u8, message) {
-                Ok(()) => peer.outbox.pop_front(),
+                Ok(()) => {}
                 Err(link::SendError::Full) => return,
-                Err(error) => {
-                    tracing::debug!(%tag, %error, "a text message was not sent");
-                    peer.outbox.pop_front()
-                }
-            };
+                Err(error) => tracing::debug!(%tag, %error, "a text message was not sent"),
+            }
+            peer.outbox.pop();
         }
     }
 }

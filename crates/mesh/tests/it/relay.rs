@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use mesh::{Event, Relaying};
 use netsim::{Kind, Link, Nat, Segment};
-use wire::agent::{Path, Peers};
+use wire::{
+    MessageId,
+    agent::{Delivery, Path, Peers},
+};
 
 use crate::world::{RTT, World, host_candidates};
 
@@ -191,4 +194,32 @@ fn who_refuses_the_relay_sends_nothing_through_it() {
     world.lab.run_for(SOON);
 
     assert_eq!((path(&world, "alice"), world.forwarded()), (Path::None, 0));
+}
+
+#[test]
+fn text_for_somebody_without_a_path_keeps_nobody_waiting() {
+    let mut world = World::new(1);
+    world.home("alice", Kind::Symmetric);
+    world.home("bob", Kind::Symmetric);
+    world.home("carol", Kind::Full);
+    world.join_with("alice", |config| config.relaying = Relaying::Refused);
+    world.join_with("bob", |config| (config.relaying, config.lend) = (Relaying::Only, false));
+    world.join_with("carol", |config| config.lend = false);
+    world.lab.run_for(SOON);
+
+    let (texts, size) = (40, 256 * 1024);
+    for id in 0..texts {
+        world.with("alice", |mesh, now| {
+            assert!(!mesh.is_text_backlogged(), "text {id}");
+            mesh.send_text(MessageId(id), &Peers::All, vec![b'x'; size], now);
+        });
+        world.lab.run_for(RTT * 2);
+    }
+    world.lab.run_for(SOON);
+
+    let came = |(_, event): &(_, Event)| matches!(event, Event::Text { .. });
+    assert_eq!(world.member("carol").told.iter().filter(|told| came(told)).count(), texts as usize);
+    let lost = |event: &Event| matches!(event, Event::Delivery { name, outcome: Delivery::Lost, .. } if name == "bob");
+    let lost = world.member("alice").told.iter().filter(|(_, event)| lost(event)).count();
+    assert!((1..texts as usize).contains(&lost), "bob is waited for with 4 MiB: {lost} texts were not kept");
 }
