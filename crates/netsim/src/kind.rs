@@ -63,6 +63,21 @@ impl Kind {
         Self::Udp443,
     ];
 
+    /// Those that let UDP pass, and whose behaviour does not depend on who sends first.
+    pub const STEADY: [Self; 11] = [
+        Self::Open,
+        Self::Firewall,
+        Self::Full,
+        Self::Addr,
+        Self::Port,
+        Self::PortRandom,
+        Self::Symmetric,
+        Self::SymmetricSequential,
+        Self::SymmetricBlock,
+        Self::SymmetricAddr,
+        Self::Carrier,
+    ];
+
     /// The kind of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)

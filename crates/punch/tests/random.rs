@@ -10,21 +10,6 @@ use support::{World, ms, tag};
 
 const SEEDS: u64 = 2000;
 
-/// Kinds whose behaviour does not depend on who sends first.
-const KINDS: [Kind; 11] = [
-    Kind::Open,
-    Kind::Firewall,
-    Kind::Full,
-    Kind::Addr,
-    Kind::Port,
-    Kind::PortRandom,
-    Kind::Symmetric,
-    Kind::SymmetricSequential,
-    Kind::SymmetricBlock,
-    Kind::SymmetricAddr,
-    Kind::Carrier,
-];
-
 struct Call {
     world: World,
     rng: Rng,
@@ -48,7 +33,7 @@ impl Call {
             self.world.member(self.world.routers[router].inside());
             return;
         }
-        let kind = *self.rng.pick(&KINDS);
+        let kind = *self.rng.pick(&Kind::STEADY);
         let behind_carrier = kind.nat().translate && self.rng.chance(0.2);
         let (at, nat) = if behind_carrier {
             let carrier = *self.rng.pick(&[Kind::Carrier, Kind::Symmetric]);

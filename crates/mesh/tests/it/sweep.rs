@@ -17,21 +17,6 @@ const SECURE_WITHIN: Duration = Duration::from_secs(20);
 /// A rendezvous that went without a word is noticed by then, and so is a member.
 const NOTICED_AFTER: Duration = Duration::from_secs(95);
 
-/// Kinds whose behaviour does not depend on who sends first.
-const KINDS: [Kind; 11] = [
-    Kind::Open,
-    Kind::Firewall,
-    Kind::Full,
-    Kind::Addr,
-    Kind::Port,
-    Kind::PortRandom,
-    Kind::Symmetric,
-    Kind::SymmetricSequential,
-    Kind::SymmetricBlock,
-    Kind::SymmetricAddr,
-    Kind::Carrier,
-];
-
 struct Channel {
     seed: u64,
     world: World,
@@ -54,7 +39,7 @@ impl Channel {
         };
         let mut world = World::over(seed, link);
         let kinds = PEOPLE.map(|who| {
-            let kind = *rng.pick(&KINDS);
+            let kind = *rng.pick(&Kind::STEADY);
             world.home(who, kind);
             (who, kind)
         });
