@@ -69,7 +69,7 @@ impl Sink {
     }
 }
 
-/// The room, as the thread that hears and the thread that plays share it.
+/// The room, as those share it who hear, play and ask.
 pub(crate) type Shared = Arc<Mutex<Room>>;
 
 /// Enters the room. A thread that panicked there ends the program anyway.

@@ -11,6 +11,9 @@ use signal_hook::iterator::Signals;
 
 use crate::control::{Switch, Switches};
 
+/// After a signal: what can't end by then, such as a write to a pipe that nobody reads, is ended by the signal.
+const LAST: Duration = Duration::from_secs(5);
+
 /// Shared by all threads; the first that ends tells the others.
 #[derive(Clone, Default)]
 pub(crate) struct Stop(Arc<Inner>);
@@ -38,6 +41,7 @@ impl Stop {
                     _ => {
                         told.0.signal.store(signal, Ordering::Relaxed);
                         told.ask();
+                        told.die_later();
                     }
                 }
             }
@@ -51,6 +55,17 @@ impl Stop {
         self.0.asked.store(true, Ordering::Release);
         drop(self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         self.0.changed.notify_all();
+    }
+
+    fn die_later(&self) {
+        let stop = self.clone();
+        let late = move || {
+            thread::sleep(LAST);
+            stop.die_of_signal();
+        };
+        if let Err(error) = thread::Builder::new().name("end".into()).spawn(late) {
+            tracing::debug!(%error, "Nobody ends what hangs");
+        }
     }
 
     /// Everything shall end, because of this; the first reason counts.

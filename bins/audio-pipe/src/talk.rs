@@ -249,7 +249,7 @@ impl playback::Source for VoiceLane {
         false
     }
 
-    /// When `puncher` is gone, [`Self::hear`] says so.
+    /// When `puncher` is gone, `hear` says so.
     fn report(&mut self, peer: PeerTag, report: Report) {
         let packet = Voice::Report(report).to_bytes();
         let _ = self.talk.writer.send(&ToPuncher::Voice(VoiceRecord { peers: Peers::One(peer), packet }));

@@ -1,7 +1,7 @@
-//! A local program's connection to its `puncher`: blocking, one reader, any number of writers.
+//! A local program's connection to its `puncher`: one reader, any number of writers, which block.
 //!
-//! [`Client::connect`] opens a lane and returns once `puncher` has agreed. Then one thread reads with [`Client::read`],
-//! and clones of [`Client::writer`] send. The end of `puncher` is `None` or [`FromPuncher::Closing`], never a hang.
+//! [`Client::connect`] opens a lane and returns once `puncher` has agreed. Then one thread reads with [`Client::read`], or takes
+//! what is there with [`Client::poll`], and clones of [`Client::writer`] send. The end of `puncher` is `None` or [`FromPuncher::Closing`], never a hang.
 
 use std::{
     collections::BTreeMap,

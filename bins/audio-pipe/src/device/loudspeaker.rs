@@ -1,7 +1,8 @@
+use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use codec::RATE;
 
 use super::Direction;
@@ -27,6 +28,7 @@ pub(crate) struct Loudspeaker {
     wanted: Option<String>,
     period: Duration,
     running: Option<Running>,
+    opening: Option<Opening>,
     /// The device in use, or the last one.
     name: Name,
     system: System,
@@ -72,6 +74,7 @@ impl Loudspeaker {
             system: running.system,
             lookout: Lookout::start(Direction::Output, wanted, running.system)?,
             running: Some(running),
+            opening: None,
             changes: Changes::new("loudspeaker"),
             retry: Retry::new(now),
             due: now,
@@ -86,22 +89,26 @@ impl Loudspeaker {
         self.urgent.raise();
         while !stop.is_asked() {
             let now = Instant::now();
+            self.take_opened();
+            let is_opening = self.opening.is_some();
             match &mut self.running {
                 Some(running) => {
                     if running.is_dead(now) {
                         self.lose(now);
-                    } else if self.lookout.sees_better(&running.name) {
-                        self.change();
+                    } else if !is_opening && self.lookout.sees_better(&running.name) {
+                        // The one in use plays on until the better one does.
+                        self.lookout.forget();
+                        self.search();
                     } else {
                         return Some(running.wait().unwrap_or(0));
                     }
                 }
-                None if self.retry.is_due(now) => self.search(),
                 None if now >= self.due => {
                     self.due += STEP;
                     return Some((u128::from(RATE) * STEP.as_millis() / 1000) as usize);
                 }
-                None => thread::park_timeout(self.retry.wait(now).min(self.due - now)),
+                None if !is_opening && self.retry.is_due(now) => self.search(),
+                None => thread::park_timeout(self.due - now),
             }
         }
         None
@@ -146,30 +153,67 @@ impl Loudspeaker {
         (self.retry, self.due) = (Retry::new(now), now);
     }
 
-    /// Another device is better than the one in use, which plays on until that one does.
-    fn change(&mut self) {
-        self.lookout.forget();
-        self.underruns = self.underruns();
-        self.search();
+    /// Begins to look for the device that is wanted, or for any other.
+    fn search(&mut self) {
+        match Opening::start(self.wanted.clone(), self.period, self.system) {
+            Ok(opening) => self.opening = Some(opening),
+            Err(error) => self.changes.none(&self.name, &error),
+        }
     }
 
-    fn search(&mut self) {
-        let before = Some(self.system);
-        let wanted = Running::start(self.wanted.as_deref(), self.period, before);
-        let is_wanted = wanted.is_ok() && self.wanted.is_some();
-        // Where a named device has gone, any other is better than silence.
-        match wanted.or_else(|_| Running::start(None, self.period, before)) {
-            Ok(running) => {
+    /// Uses the device that was looked for, once it is open.
+    fn take_opened(&mut self) {
+        let Some(opened) = self.opening.as_ref().and_then(Opening::outcome) else { return };
+        self.opening = None;
+        match opened {
+            Ok((running, is_wanted)) => {
+                self.underruns = self.underruns();
                 self.changes.uses(&self.name, &running.name, is_wanted);
                 self.name = running.name.clone();
                 self.running = Some(running);
             }
-            Err(error) => self.changes.none(&self.name, &error),
+            Err(error) if self.running.is_none() => self.changes.none(&self.name, &error),
+            Err(error) => tracing::debug!("A better loudspeaker could not be opened: {error:#}"),
+        }
+    }
+}
+
+/// A device that a thread of its own opens: a sound server that hangs holds up neither who is heard nor what is asked.
+struct Opening(Receiver<Result<(Running, bool)>>);
+
+impl Opening {
+    fn start(wanted: Option<String>, period: Duration, before: System) -> Result<Self> {
+        let (opened, outcome) = mpsc::channel();
+        let worker = thread::current();
+        let open = move || {
+            // Nobody waits for it any more if the talk is over.
+            let _ = opened.send(Running::find(wanted.as_deref(), period, before));
+            worker.unpark();
+        };
+        thread::Builder::new().name("opening".into()).spawn(open).context("start a thread")?;
+        Ok(Self(outcome))
+    }
+
+    /// The device and whether it is the one that is wanted, once that is known.
+    fn outcome(&self) -> Option<Result<(Running, bool)>> {
+        match self.0.try_recv() {
+            Ok(outcome) => Some(outcome),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(anyhow!("opening it failed"))),
         }
     }
 }
 
 impl Running {
+    /// Opens the device that is wanted, or any other: where a named one has gone, that is better than silence. Tells whether it is
+    /// the one.
+    fn find(wanted: Option<&str>, period: Duration, before: System) -> Result<(Self, bool)> {
+        if let Ok(running) = Self::start(wanted, period, Some(before)) {
+            return Ok((running, wanted.is_some()));
+        }
+        Self::start(None, period, Some(before)).map(|running| (running, false))
+    }
+
     fn start(name: Option<&str>, period: Duration, before: Option<System>) -> Result<Self> {
         let chosen = choose(Direction::Output, name, period, 2, before)?;
         let channels = usize::from(chosen.channels).min(2);

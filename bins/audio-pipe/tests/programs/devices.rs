@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use wire::agent::FromPuncher;
+
+use crate::hub::Hub;
 use crate::server::Server;
 use crate::support::{RATE, audio_pipe, lag, outcome, voice, write_wav};
 
@@ -111,6 +114,25 @@ fn a_talk_outlives_its_sound_server_and_says_so_once() {
 
     assert_eq!(ear.warnings(), 2, "{:?}", ear.said);
     ear.end();
+}
+
+#[test]
+fn a_talk_whose_sound_server_hangs_still_answers_and_still_ends() {
+    let Some(server) = Server::start() else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let (hub, sock, wav) = (Hub::start(dir.path(), 1), dir.path().join("0.sock"), dir.path().join("in.wav"));
+    write_wav(&wav, &voice(60.0), 48_000, 1);
+    let args = ["talk", "--sock", text(&sock), "--input", text(&wav), "--speaker", "spk"];
+    let mut talk = Listener::start(server.run(args));
+    hub.wait_for(|seen| seen.frames > 0);
+
+    server.hang();
+    talk.until("word of the loss", |talk| talk.has_said("The loudspeaker"));
+
+    let (code, said) = outcome(&mut hub.command(0, &["mute"]));
+    assert_eq!(code, Some(0), "{said}");
+    hub.tell(0, &FromPuncher::Closing);
+    assert!(talk.process.wait().expect("an end").success());
 }
 
 #[test]

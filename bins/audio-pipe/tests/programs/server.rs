@@ -71,6 +71,11 @@ impl Server {
         let _ = std::fs::remove_file(self.socket());
     }
 
+    /// Lets it answer nobody any more.
+    pub(crate) fn hang(&self) {
+        kill_process(Pid::from_child(&self.process), Signal::STOP).expect("a process");
+    }
+
     /// Starts it anew, where it was.
     pub(crate) fn restart(&mut self) -> bool {
         self.process = Self::spawn(self.dir.path());
