@@ -38,7 +38,7 @@ pub(crate) enum Command {
     ///
     /// Without a terminal, every line of stdin is sent to everybody who is there by then, and what comes is printed. It ends with stdin, once
     /// it is known what became of each text: the exit code is 0 if everybody had it, else that of the first text that did not get
-    /// through: 69 if nobody has it, as when nobody was there, 75 if only some have.
+    /// through: 69 if nobody has it, as when nobody was there, 75 if only some have, 65 if it is too long, 64 if it is no command.
     /// A script that has to wait for somebody uses `chatctl send --wait SECONDS`.
     Chat(Chat),
     /// List, create and delete the channels of a rendezvous

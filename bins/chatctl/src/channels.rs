@@ -119,19 +119,42 @@ fn create(args: &Create, api: &Api, common: &Common) -> anyhow::Result<()> {
         wanted["join_key"] = json!(key.to_string());
     }
     let created: Created = api.create("/api/channels", &wanted)?;
-    owners::keep(api.server(), &created.channel.name, &created.capability)?;
-    let has_link = access.invite.is_some();
+    let kept = owners::keep(api.server(), &created.channel.name, &created.capability);
+    kept.map_err(|error| taken_back(error, api, &created))?;
     if created.channel.name != name {
         let theirs = Remote(&created.channel.name).show();
         return Err(anyhow!("the rendezvous calls the channel {theirs}; delete it, and create it under that name"))
             .exit(Exit::Protocol);
     }
-    let told = tell(args, &created, (access.invite, place), api, common);
+    let link = access.invite.map(|secret| {
+        let secret = secret.to_text().to_string();
+        InviteLink { server: api.server().clone(), channel: name, secret }.to_text()
+    });
+    let Some(link) = link else { return tell(&created, None, common) };
     // Into a channel whose link nobody has seen, nobody can come.
-    if told.is_err() && has_link {
-        give_up(api, &created.channel.name, &created.capability)?;
+    match place {
+        Some(place) => {
+            place.fill(&link).map_err(|error| taken_back(error, api, &created))?;
+            tell(&created, None, common)?;
+        }
+        None => tell(&created, Some(&link), common).map_err(|error| taken_back(error, api, &created))?,
     }
-    told
+    if common.json || common.quiet {
+        return Ok(());
+    }
+    for note in notes_on_link(api.server()) {
+        writeln!(std::io::stderr(), "chatctl: {note}").context("write to stderr").exit(Exit::Io)?;
+    }
+    Ok(())
+}
+
+/// Deletes a channel that is of no use to anybody; the error is still the one that made it so.
+fn taken_back(error: anyhow::Error, api: &Api, created: &Created) -> anyhow::Error {
+    if let Err(second) = give_up(api, &created.channel.name, &created.capability) {
+        let name = Remote(&created.channel.name).show();
+        tracing::warn!("The channel {name} can't be used, and could not be deleted: {second:#}");
+    }
+    error
 }
 
 /// A file for a link that is still to come: none is written over, and without a link none is left.
@@ -215,39 +238,18 @@ fn server_key(api: &Api) -> anyhow::Result<IdentityKey> {
     Ok(key)
 }
 
-/// Prints what was made: the invitation if there is one, else the name.
-fn tell(
-    args: &Create,
-    created: &Created,
-    (invite, place): (Option<InviteSecret>, Option<Place<'_>>),
-    api: &Api,
-    common: &Common,
-) -> anyhow::Result<()> {
-    let name = &created.channel.name;
-    let invites = invite.is_some();
-    let link = invite.map(|secret| {
-        let secret = secret.to_text().to_string();
-        InviteLink { server: api.server().clone(), channel: name.clone(), secret }.to_text()
-    });
-    if let (Some(place), Some(link)) = (place, &link) {
-        place.fill(link)?;
-    }
-    let shown = link.filter(|_| args.invite_file.is_none());
+/// Prints what was made: the invitation if it is to be shown, else the name.
+fn tell(created: &Created, link: Option<&str>, common: &Common) -> anyhow::Result<()> {
     if common.json {
         let mut line = json!({ "v": 1, "type": "created", "channel": created.channel });
-        if let Some(link) = shown {
+        if let Some(link) = link {
             line["invite"] = json!(link);
         }
         return print(&render::line(&line)?);
     }
-    if invites && !common.quiet {
-        for note in notes_on_link(api.server()) {
-            writeln!(std::io::stderr(), "chatctl: {note}").context("write to stderr").exit(Exit::Io)?;
-        }
-    }
-    match shown {
-        Some(link) => print(&link),
-        None => print(&Remote(name).show()),
+    match link {
+        Some(link) => print(link),
+        None => print(&Remote(&created.channel.name).show()),
     }
 }
 

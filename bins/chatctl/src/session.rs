@@ -254,7 +254,8 @@ impl Session {
             Input::Help => self.screen.say(HELP)?,
             Input::Exit => return Ok(Next::End),
             Input::Unknown(command) => {
-                self.screen.say(&format!("* there is no command {}; /help lists them", Remote(command).show()))?;
+                let why = format!("there is no command {}; /help lists them", Remote(command).show());
+                self.refuse(Exit::Usage, &why)?;
             }
         }
         Ok(Next::Line)
@@ -272,8 +273,14 @@ impl Session {
     fn send_to(&self, rest: &str) -> anyhow::Result<()> {
         match self.addressee(rest) {
             Ok((tag, text)) => self.send(Peers::One(tag), text),
-            Err(error) => self.screen.say(&format!("* {error}; /peers shows who is there")),
+            Err(error) => self.refuse(Exit::Unavailable, &format!("{error}; /peers shows who is there")),
         }
+    }
+
+    /// Says why a line was not sent, which also counts as the first that did not get through.
+    fn refuse(&self, exit: Exit, why: &str) -> anyhow::Result<()> {
+        self.state().failed.get_or_insert(exit);
+        self.screen.say(&format!("* {why}"))
     }
 
     fn set_volume(&self, rest: &str) -> anyhow::Result<()> {
@@ -302,7 +309,7 @@ impl Session {
     fn send(&self, to: Peers, text: &str) -> anyhow::Result<()> {
         let body = match chat::check(text, LINE_LIMIT) {
             Ok(body) => body,
-            Err(error) => return self.screen.say(&format!("* {error}")),
+            Err(error) => return self.refuse(Exit::Data, &error.to_string()),
         };
         let id = chat::new_id(edge::unix_millis(), edge::random()?);
         self.state().room.start(id, body, Instant::now());

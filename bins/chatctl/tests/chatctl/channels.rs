@@ -191,6 +191,21 @@ fn a_channel_whose_invitation_nobody_has_seen_is_taken_back() {
 }
 
 #[test]
+fn a_channel_whose_invitation_is_in_a_file_stays_though_nothing_can_be_printed() {
+    let home = Home::new();
+    let file = home.path("link.txt");
+    let rendezvous = Rendezvous::start(&[("201", &created("den", "invite"))]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let args = ["channels", "create", "den", "--kind", "invite", "--http", &rendezvous.url, "--invite-file"];
+
+    let ended = Ended::from(home.chatctl(&args).arg(&file).stdout(full).output().unwrap());
+
+    assert_eq!(ended.code, 74, "{}", ended.stderr);
+    assert_eq!(rendezvous.asked().len(), 1, "nothing is deleted");
+    assert!(std::fs::read_to_string(file).unwrap().contains('#'));
+}
+
+#[test]
 fn an_invitation_can_go_to_a_file_for_the_user_alone() {
     let home = Home::new();
     let file = home.path("den.link");

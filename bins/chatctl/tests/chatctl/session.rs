@@ -84,7 +84,7 @@ fn a_line_for_one_goes_to_that_one() {
 
     let ended = chat.end_of_input();
     assert!(ended.stderr.contains("* nobody of that name is there; /peers shows who is there\n"), "{}", ended.stderr);
-    assert_eq!(ended.code, 0);
+    assert_eq!(ended.code, 69);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn commands_reach_the_other_programs_and_the_wrong_ones_are_named() {
 
     let ended = chat.end_of_input();
 
-    assert_eq!(ended.code, 0);
+    assert_eq!(ended.code, 64, "/dance was not sent");
     let expected = [
         "* no /mute\n* no /mute off\n* no /deafen\n* no /volume bob the builder -6\n",
         "* that is not a whole number of decibels from -60 to 12, off or on: /volume NAME DB\n",
