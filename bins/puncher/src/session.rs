@@ -23,7 +23,7 @@ use crate::{
     local::{
         agents::Agents,
         child::{Program, Signals},
-        pipe,
+        pipe::{self, Pipe},
     },
     member::{self, KnownServer, SecretSource, pins::Pins, remembered::Remembered, tickets::Tickets, writer::Writer},
     net::{
@@ -75,6 +75,7 @@ pub(crate) fn join(args: &Join, common: &Common) -> anyhow::Result<Ending> {
 
 /// `puncher dial`.
 pub(crate) fn dial(args: &Dial, common: &Common) -> anyhow::Result<Ending> {
+    refuse_relay_only(&args.member)?;
     let server = edge::parse_server(&args.addr).exit(Exit::Usage)?;
     let (via, remembered, bind) = (Vec::new(), None, args.member.bind);
     let (server, what, retry) = (Some(server), "the member at", !args.no_wait);
@@ -85,12 +86,25 @@ pub(crate) fn dial(args: &Dial, common: &Common) -> anyhow::Result<Ending> {
 
 /// `puncher listen`.
 pub(crate) fn listen(args: &Listen, common: &Common) -> anyhow::Result<Ending> {
+    refuse_relay_only(&args.member)?;
+    if args.member.bind.is_some() {
+        return Err(anyhow!("--bind says where to wait a second time: give {} alone, or that", args.addr))
+            .exit(Exit::Usage);
+    }
     let server = ServerAddr { host: args.addr.ip().to_string(), port: args.addr.port(), http_port: edge::HTTP_PORT };
     let (via, remembered, bind, server) = (Vec::new(), None, Some(args.addr), Some(server));
     let what = "this member at";
     let (channel, retry) = (&args.channel, false);
     let way = Way { channel, server, what, via, remembered, bind, retry, introduce: true, has_http: false };
     run(way, &args.member, &Settings::load()?, common)
+}
+
+/// Who calls without a rendezvous has no relay to hide behind.
+fn refuse_relay_only(member: &Member) -> anyhow::Result<()> {
+    if member.relay_only {
+        return Err(anyhow!("--relay-only needs a rendezvous that relays: see puncher join")).exit(Exit::Usage);
+    }
+    Ok(())
 }
 
 /// `puncher trust`.
@@ -136,7 +150,6 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
     };
     let mut agents = Agents::serve(sock, poll.registry())?;
     let pipe = member.pipe.map(|lane| adopt_pipe(lane, member.exit_at_eof, &mut agents, &poll)).transpose()?;
-    let program = Program::start(&member.program, agents.path())?;
     let loopback =
         member.loopback || is_inside(way.bind.as_slice()) || !way.has_http && is_inside(known_server.addrs());
     let advertised: Vec<_> =
@@ -185,6 +198,9 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
     let may_map = !(member.no_portmap || loopback || member.relay_only);
     let seed = edge::random()?;
     let router = may_map.then(|| Router::new(udp.local(), seed)).flatten();
+    let known_peers = Pins::of_user()?;
+    // Last, so that nothing that fails leaves it behind.
+    let program = Program::start(&member.program, agents.path())?;
     let parts = Parts {
         poll,
         udp,
@@ -194,7 +210,7 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
         events,
         program,
         pipe,
-        known_peers: Pins::of_user()?,
+        known_peers,
         known_server,
         tickets,
         writer,
@@ -221,11 +237,11 @@ fn observe(udp: &Udp, server: SocketAddr, addrs: &[SocketAddr], named: &[String]
     Observe { port: udp.local().port(), observers }
 }
 
-fn adopt_pipe(lane: PipeLane, exit_at_eof: bool, agents: &mut Agents, poll: &Poll) -> anyhow::Result<mio::Token> {
-    let stream = mio::net::UnixStream::from_std(pipe::start(lane, exit_at_eof)?);
-    let lane = match lane {
+fn adopt_pipe(lane: PipeLane, exit_at_eof: bool, agents: &mut Agents, poll: &Poll) -> anyhow::Result<Pipe> {
+    let opened = match lane {
         PipeLane::Voice => Lane::Voice,
         PipeLane::Text => Lane::Text,
     };
-    agents.adopt(stream, Some(lane), poll.registry())
+    let adopt = |stream| agents.adopt(mio::net::UnixStream::from_std(stream), Some(opened), poll.registry());
+    pipe::start(lane, exit_at_eof, adopt)
 }

@@ -13,20 +13,30 @@ use crate::driver::{Driver, Ending};
 
 impl Driver {
     pub(crate) fn handle_client(&mut self, token: Token) {
-        if self.parts.agents.lane(token) != Some(Lane::Voice) && self.parts.mesh.is_text_backlogged() {
-            self.waiting.insert(token);
-            return;
-        }
-        let progress = self.parts.agents.progress(token, self.parts.poll.registry());
-        while let Some(record) = self.parts.agents.next_record(token, self.parts.poll.registry()) {
-            self.handle_record(token, record);
-            self.drain();
+        let mut progress = self.parts.agents.write(token, self.parts.poll.registry()).map(|()| true);
+        while !self.waiting.contains(&token) && matches!(progress, Ok(true)) {
+            progress = self.parts.agents.read(token);
+            self.handle_records(token, progress.is_err());
         }
         if let Err(reason) = progress {
             self.parts.agents.dismiss(token, &reason, self.parts.poll.registry());
-            if self.parts.pipe == Some(token) {
-                self.end(Ok(Ending::Asked));
+        }
+        if self.parts.pipe.as_ref().is_some_and(|pipe| pipe.token == token) && !self.parts.agents.has(token) {
+            self.end(Ok(Ending::Asked));
+        }
+    }
+
+    /// Takes what was read of a program; all of it, if these are its last words. Otherwise a text has to wait while peers are slow.
+    fn handle_records(&mut self, token: Token, are_last: bool) {
+        while let Some(record) = self.parts.agents.next_record(token, self.parts.poll.registry()) {
+            let is_text = matches!(record, ToPuncher::Text { .. });
+            if is_text && !are_last && self.parts.mesh.is_text_backlogged() {
+                self.parts.agents.withhold(token, record);
+                self.waiting.insert(token);
+                return;
             }
+            self.handle_record(token, record);
+            self.drain();
         }
     }
 
@@ -34,6 +44,7 @@ impl Driver {
     pub(crate) fn handle_waiting(&mut self) {
         if !self.waiting.is_empty() && !self.parts.mesh.is_text_backlogged() {
             for token in std::mem::take(&mut self.waiting) {
+                self.handle_records(token, false);
                 self.handle_client(token);
             }
         }
@@ -69,7 +80,7 @@ impl Driver {
 
     /// Hands a question to every talk, and tells the asker how many these are. A pipe carries voice alone.
     fn ask_talks(&mut self, token: Token, id: u64, what: Ask) {
-        let (registry, pipe) = (self.parts.poll.registry(), self.parts.pipe);
+        let (registry, pipe) = (self.parts.poll.registry(), self.parts.pipe.as_ref().map(|pipe| pipe.token));
         let is_talk = |other, lane| lane == Lane::Voice && other != token && Some(other) != pipe;
         let ask = FromPuncher::Local(Local::Ask { id, what });
         let talks = self.parts.agents.broadcast(&ask, registry, is_talk);

@@ -25,6 +25,7 @@ use crate::{
         agents::Agents,
         child::{Program, Signals},
         held::Held,
+        pipe::Pipe,
     },
     member::{KnownServer, pins::Pins, remembered::Remembered, tickets::Tickets, writer::Writer},
     net::{
@@ -39,9 +40,13 @@ use crate::{
 const UDP: Token = Token(0);
 /// How often the interfaces are looked at.
 pub(crate) const INTERFACE_POLL: Duration = Duration::from_secs(2);
-/// Datagrams taken from the socket before anything else gets its turn.
+/// Datagrams taken from a socket before what follows from them is sent.
 pub(crate) const RECEIVE_BUDGET: usize = 64;
+/// And so often, before anything else gets its turn: a flood holds up neither timers nor signals nor local programs.
+pub(crate) const RECEIVE_ROUNDS: usize = 16;
 pub(crate) const MAX_RECEIVED: usize = 2048;
+/// How long programs may take to read what is for them, at the end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What the loop needs to run.
 pub(crate) struct Parts {
@@ -52,8 +57,8 @@ pub(crate) struct Parts {
     pub(crate) signals: Signals,
     pub(crate) events: Events,
     pub(crate) program: Option<Program>,
-    /// The connection of `--pipe`; puncher ends with it.
-    pub(crate) pipe: Option<Token>,
+    /// What `--pipe` makes of stdin and stdout; puncher ends with it.
+    pub(crate) pipe: Option<Pipe>,
     pub(crate) known_server: KnownServer,
     /// Where members were reached, if that is kept.
     pub(crate) remembered: Option<Remembered>,
@@ -108,6 +113,8 @@ pub(crate) struct Driver {
     awaits_room: bool,
     pub(crate) sockets: Sockets,
     handshakes: Handshakes,
+    /// Sockets that were left before they were empty.
+    pub(crate) unread: BTreeSet<Token>,
 }
 
 impl Driver {
@@ -134,6 +141,7 @@ impl Driver {
             tunnel: None,
             awaits_room: false,
             handshakes: Handshakes::default(),
+            unread: BTreeSet::new(),
         }
     }
 
@@ -148,8 +156,8 @@ impl Driver {
         loop {
             self.drain();
             if let Some(ending) = self.ending.take() {
-                self.leave();
-                return ending;
+                let left = self.leave();
+                return ending.and_then(|ending| left.map(|()| ending));
             }
             self.watch_socket()?;
             let now = Instant::now();
@@ -157,14 +165,16 @@ impl Driver {
             let mesh_due = self.parts.mesh.poll_timeout();
             let others = [mesh_due, tunnel_due, self.router_due()];
             let due = others.into_iter().flatten().fold(self.interfaces_at, Instant::min);
+            let unread = std::mem::take(&mut self.unread);
+            let due = if unread.is_empty() { due } else { now };
             match self.parts.poll.poll(&mut happened, Some(due.saturating_duration_since(now))) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(error).context("wait for events");
                 }
                 _ => {}
             }
-            for event in &happened {
-                self.handle(event.token());
+            for token in happened.iter().map(mio::event::Event::token).chain(unread) {
+                self.handle(token);
             }
             self.handle_time(mesh_due);
             self.handle_waiting();
@@ -218,12 +228,18 @@ impl Driver {
     }
 
     fn receive(&mut self) {
-        loop {
+        for _ in 0..RECEIVE_ROUNDS {
             let has_more = self.receive_some();
             self.drain();
-            let Some((from, datagram)) = self.handshakes.next() else { if has_more { continue } else { return } };
-            self.parts.mesh.handle_datagram(SocketId::MAIN, from, &datagram, Instant::now());
+            match self.handshakes.next() {
+                Some((from, datagram)) => {
+                    self.parts.mesh.handle_datagram(SocketId::MAIN, from, &datagram, Instant::now());
+                }
+                None if has_more => {}
+                None => return,
+            }
         }
+        self.unread.insert(UDP);
     }
 
     /// Handles what has come, but for handshakes; whether there may be more.
@@ -299,7 +315,7 @@ impl Driver {
         self.ending.get_or_insert(ending);
     }
 
-    fn leave(&mut self) {
+    fn leave(&mut self) -> anyhow::Result<()> {
         let now = Instant::now();
         self.parts.mesh.leave(now);
         if let Some(remembered) = &self.parts.remembered {
@@ -327,11 +343,15 @@ impl Driver {
             router.close(now);
         }
         self.parts.agents.broadcast(&FromPuncher::Closing, self.parts.poll.registry(), |_, _| true);
+        // Texts that are on their way to a program have been acknowledged.
+        self.parts.agents.finish(LAST_WORDS);
+        let piped = self.parts.pipe.take().map_or(Ok(()), |pipe| pipe.finish(LAST_WORDS));
         if let Some(program) = self.parts.program.take() {
             program.end(&self.parts.signals);
         }
         self.parts.writer.finish();
         self.tell_unwritten();
+        piped
     }
 
     pub(crate) fn emit(&mut self, line: &Line<'_>) {

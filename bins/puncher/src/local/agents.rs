@@ -3,16 +3,21 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::unix::{fs::PermissionsExt, net::UnixStream as StdUnixStream},
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::UnixStream as StdUnixStream,
+    },
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use edge::{Exit, WithExit};
 use mio::{
     Interest, Registry, Token,
     net::{UnixListener, UnixStream},
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use wire::{
     agent::{FromPuncher, ToPuncher},
     peer::Lane,
@@ -47,10 +52,14 @@ impl Agents {
     /// Serves at `path`; a socket that a dead puncher left there is replaced, a live one is not.
     pub(crate) fn serve(path: PathBuf, registry: &Registry) -> anyhow::Result<Self> {
         let serving = || format!("serve local programs at {}", path.display());
-        if path.exists() {
+        if let Ok(found) = path.symlink_metadata() {
+            if !found.file_type().is_socket() {
+                return Err(anyhow!("something else than a socket is there"))
+                    .with_context(serving)
+                    .exit(Exit::CannotCreate);
+            }
             if StdUnixStream::connect(&path).is_ok() {
-                let error =
-                    anyhow::anyhow!("another puncher serves this channel; leave it first, or choose another --sock");
+                let error = anyhow!("another puncher serves this channel; leave it first, or choose another --sock");
                 return Err(error).with_context(serving).exit(Exit::Unavailable);
             }
             std::fs::remove_file(&path).with_context(serving).exit(Exit::CannotCreate)?;
@@ -85,9 +94,13 @@ impl Agents {
     }
 
     fn admit(&mut self, stream: UnixStream, registry: &Registry) -> anyhow::Result<()> {
-        let peer = rustix::net::sockopt::socket_peercred(&stream).context("ask who connects")?;
-        if peer.uid != rustix::process::getuid() && !peer.uid.is_root() {
-            bail!("user {} is not the user of this puncher", peer.uid.as_raw());
+        // Elsewhere the modes of the socket and of its directory keep others out.
+        #[cfg(target_os = "linux")]
+        {
+            let peer = rustix::net::sockopt::socket_peercred(&stream).context("ask who connects")?;
+            if peer.uid != rustix::process::getuid() && !peer.uid.is_root() {
+                bail!("user {} is not the user of this puncher", peer.uid.as_raw());
+            }
         }
         if self.clients.len() >= MAX_CLIENTS {
             bail!("{MAX_CLIENTS} programs are connected already");
@@ -123,12 +136,45 @@ impl Agents {
         self.clients.get(&token)?.lane()
     }
 
-    /// Reads and writes what can be. At an error the client is to be dismissed, once its last records are taken.
-    pub(crate) fn progress(&mut self, token: Token, registry: &Registry) -> Result<(), Gone> {
+    /// Whether a client is connected.
+    pub(crate) fn has(&self, token: Token) -> bool {
+        self.clients.contains_key(&token)
+    }
+
+    /// Writes what can be.
+    pub(crate) fn write(&mut self, token: Token, registry: &Registry) -> Result<(), Gone> {
         let Some(client) = self.clients.get_mut(&token) else { return Ok(()) };
         client.flush()?;
-        client.watch(token, registry)?;
-        client.read(&mut self.buffer)
+        client.watch(token, registry)
+    }
+
+    /// Reads some of what is there; whether there may be more. At an error the client is to be dismissed, once its last records are
+    /// taken.
+    pub(crate) fn read(&mut self, token: Token) -> Result<bool, Gone> {
+        self.clients.get_mut(&token).map_or(Ok(false), |client| client.read(&mut self.buffer))
+    }
+
+    /// Gives a record back, to be the next one.
+    pub(crate) fn withhold(&mut self, token: Token, record: ToPuncher) {
+        if let Some(client) = self.clients.get_mut(&token) {
+            client.withhold(record);
+        }
+    }
+
+    /// Writes what waits for the programs, as long as they take it, for so long at most.
+    pub(crate) fn finish(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        loop {
+            self.clients.retain(|_, client| client.flush().is_ok() && client.is_awaited());
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.clients.is_empty() || left.is_zero() {
+                return;
+            }
+            let mut streams: Vec<_> =
+                self.clients.values().map(|client| PollFd::new(client.stream_ref(), PollFlags::OUT)).collect();
+            // Whatever the outcome, it is tried again.
+            let _ = poll(&mut streams, Timespec::try_from(left).ok().as_ref());
+        }
     }
 
     /// The next record of a client.

@@ -40,6 +40,8 @@ pub(crate) enum Gone {
 pub(crate) struct Client {
     stream: UnixStream,
     reader: frame::Reader<ToPuncher>,
+    /// A record that was taken too early.
+    withheld: Option<ToPuncher>,
     lane: Option<Lane>,
     waiting: VecDeque<Record>,
     /// Bytes of the first waiting record that are already written.
@@ -64,6 +66,7 @@ impl Client {
         Self {
             stream,
             reader: frame::Reader::new("agent record", MAX_RECORD),
+            withheld: None,
             lane: None,
             waiting: VecDeque::new(),
             written: 0,
@@ -88,21 +91,41 @@ impl Client {
         self.lane = Some(lane);
     }
 
-    /// Reads what is there, by a buffer whose content means nothing; the records are then taken with [`Self::next_record`].
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<(), Gone> {
-        loop {
-            match self.stream.read(buffer) {
-                Ok(0) => return Err(Gone::Closed),
-                Ok(len) => self.reader.push(&buffer[..len]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+    /// The same, to wait for it.
+    pub(crate) fn stream_ref(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// Reads some of what is there, by a buffer whose content means nothing; whether there may be more. The records are then taken
+    /// with [`Self::next_record`].
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<bool, Gone> {
+        match self.stream.read(buffer) {
+            Ok(0) => Err(Gone::Closed),
+            Ok(len) => {
+                self.reader.push(&buffer[..len]);
+                Ok(true)
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(error.into()),
         }
     }
 
     pub(crate) fn next_record(&mut self) -> Result<Option<ToPuncher>, Gone> {
-        Ok(self.reader.next()?)
+        match self.withheld.take() {
+            Some(record) => Ok(Some(record)),
+            None => Ok(self.reader.next()?),
+        }
+    }
+
+    /// Gives a record back, to be the next one.
+    pub(crate) fn withhold(&mut self, record: ToPuncher) {
+        self.withheld = Some(record);
+    }
+
+    /// Whether something waits for the program, and it may still take it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Whether the program can still be told something, as far as is known.
@@ -303,6 +326,7 @@ mod tests {
         client.send(&FromPuncher::Closing).expect("no failure yet");
 
         assert!(!client.is_listening());
+        while client.read(&mut [0; 64]).is_ok_and(|has_more| has_more) {}
         assert!(matches!(client.read(&mut [0; 64]), Err(Gone::Closed | Gone::Io(_))));
         assert_eq!(client.next_record().expect("a record"), Some(ToPuncher::Leave));
     }

@@ -10,7 +10,7 @@ use std::{
 use mesh::{SocketId, SocketRequest, Transmit};
 use mio::{Interest, Registry, Token, net::UdpSocket};
 
-use crate::driver::{Driver, MAX_RECEIVED, RECEIVE_BUDGET};
+use crate::driver::{Driver, MAX_RECEIVED, RECEIVE_BUDGET, RECEIVE_ROUNDS};
 
 /// The open sockets by the names that the mesh gives them.
 #[derive(Debug)]
@@ -44,10 +44,14 @@ impl Sockets {
         token.0.checked_sub(Self::FIRST_TOKEN).and_then(|number| u16::try_from(number).ok()).map(SocketId)
     }
 
+    fn token(id: SocketId) -> Token {
+        Token(Self::FIRST_TOKEN + usize::from(id.0))
+    }
+
     fn open(&mut self, id: SocketId, registry: &Registry) -> io::Result<()> {
         let mut udp = UdpSocket::bind(SocketAddr::from((self.at, 0)))?;
         let ttl = udp.ttl()?;
-        registry.register(&mut udp, Token(Self::FIRST_TOKEN + usize::from(id.0)), Interest::READABLE)?;
+        registry.register(&mut udp, Self::token(id), Interest::READABLE)?;
         self.open.insert(id, Socket { udp, ttl });
         Ok(())
     }
@@ -107,7 +111,7 @@ impl Driver {
 
     pub(crate) fn receive_aside(&mut self, id: SocketId) {
         let mut buffer = [0; MAX_RECEIVED];
-        loop {
+        for _ in 0..RECEIVE_ROUNDS {
             for _ in 0..RECEIVE_BUDGET {
                 match self.sockets.receive(id, &mut buffer) {
                     Ok((len, from)) => self.parts.mesh.handle_datagram(id, from, &buffer[..len], Instant::now()),
@@ -120,6 +124,7 @@ impl Driver {
             }
             self.drain();
         }
+        self.unread.insert(Sockets::token(id));
     }
 }
 
