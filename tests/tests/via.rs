@@ -3,16 +3,17 @@
 use std::net::SocketAddr;
 
 use tests::{
-    call::{Home, Member, Options, Program, Rendezvous},
+    call::{Home, Member, Options, Program, Rendezvous, VoiceChat},
     lab::Lab,
 };
 
-use crate::{Tests, listed, start_lab};
+use crate::{Tests, listed, start_lab, tones::wav_in};
 
 pub(crate) fn tests() -> Tests {
     listed![
         who_dials_a_place_where_nobody_listens_does_not_end_up_with_a_rendezvous_there,
         a_newcomer_that_knows_no_rendezvous_is_let_in_by_a_member,
+        the_launcher_comes_in_by_a_member_too,
         a_member_that_was_killed_comes_back_through_the_others_when_the_rendezvous_is_gone,
     ]
 }
@@ -60,6 +61,24 @@ fn a_newcomer_that_knows_no_rendezvous_is_let_in_by_a_member() {
     bob.until_direct("carol");
     carol.say(&lab, "here I am, by way of alice");
     assert_eq!(carol.state().joins, 1);
+}
+
+fn the_launcher_comes_in_by_a_member_too() {
+    let lab = start_lab(LAB);
+    let mut rendezvous = Rendezvous::start(&lab);
+    let (mut alice, at) = reachable_alice(&lab);
+    alice.until("a seat", |state| state.joins > 0);
+    rendezvous.kill();
+    let (home, at) = (Home::new(), at.to_string());
+    wav_in(&home, 60, &[440.0]);
+    let files = ["--input", "said.wav", "--output", "heard.wav"];
+
+    let words = ["den", "--name", "bob", "--via", &at].into_iter().chain(files);
+    let mut bob = VoiceChat::start(&lab, "B1", home, words);
+
+    bob.until("alice is connected: direct");
+    bob.type_line("/exit");
+    assert!(bob.end().0.success());
 }
 
 fn a_member_that_was_killed_comes_back_through_the_others_when_the_rendezvous_is_gone() {
