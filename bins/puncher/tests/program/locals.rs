@@ -1,9 +1,10 @@
 //! The agent socket, and the programs at it.
 
-use std::{io::Write, os::unix::net::UnixStream};
+use std::{io::Write, os::unix::net::UnixStream, sync::mpsc::channel, time::Duration};
 
 use wire::{
-    agent::{FromPuncher, ToPuncher},
+    MessageId,
+    agent::{FromPuncher, Peers, ToPuncher},
     local::{Ask, Local, Status},
     peer::Lane,
 };
@@ -103,4 +104,29 @@ fn nothing_but_a_socket_is_replaced_by_one() {
 
     assert!(code == Some(73) && said.contains("something else than a socket is there"), "{code:?} {said}");
     assert_eq!(std::fs::read_to_string(file).unwrap(), "precious");
+}
+
+#[test]
+fn a_peer_that_takes_no_text_holds_up_text_alone() {
+    let (alice, bob) = (Person::new(), Person::new());
+    let (listener, addr) = listen(&alice, &[]);
+    let dialler = bob.start(&["dial", &addr, "--name", "bob", "--pipe", "text"]);
+    until(&listener.stderr, |line| line == "link bob secure");
+    dialler.signal("STOP");
+
+    // Far more than is kept for a slow peer.
+    let (sender, (tell, sent)) = (alice.open(Lane::Text), channel());
+    std::thread::spawn(move || {
+        for id in 0..64 {
+            let text = ToPuncher::Text { id: MessageId(id), to: Peers::All, body: vec![b'x'; 1 << 20] };
+            if sender.send(&text).and_then(|()| Ok(tell.send(id)?)).is_err() {
+                return;
+            }
+        }
+    });
+    let last = std::iter::from_fn(|| sent.recv_timeout(Duration::from_secs(1)).ok()).last();
+
+    assert!(last.is_some_and(|last| (4..60).contains(&last)), "text waits: {last:?}");
+    let roster = alice.open(Lane::Control).roster().expect("puncher answers");
+    assert_eq!(roster.len(), 1);
 }
