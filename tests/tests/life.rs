@@ -1,6 +1,9 @@
 //! Members and the rendezvous come and go.
 
-use tests::call::{Member, Rendezvous, State};
+use tests::{
+    call::{Member, Rendezvous, State},
+    lab::Lab,
+};
 
 use crate::{Tests, listed, start_lab};
 
@@ -20,6 +23,15 @@ pub(crate) fn tests() -> Tests {
 }
 
 const TWO_HOMES: &str = "A=port B=port C=port";
+
+/// Two who are connected.
+fn alice_and_bob(lab: &Lab) -> [Member; 2] {
+    let mut alice = Member::join(lab, "A1", "den", "alice");
+    let mut bob = Member::join(lab, "B1", "den", "bob");
+    alice.until_direct("bob");
+    bob.until_direct("alice");
+    [alice, bob]
+}
 
 fn a_leave_is_seen_at_once() {
     let lab = start_lab(TWO_HOMES);
@@ -55,10 +67,7 @@ fn a_member_that_is_killed_is_missed() {
 fn a_member_that_was_killed_can_come_back() {
     let lab = start_lab(TWO_HOMES);
     let _rendezvous = Rendezvous::start(&lab);
-    let mut alice = Member::join(&lab, "A1", "den", "alice");
-    let mut bob = Member::join(&lab, "B1", "den", "bob");
-    alice.until_direct("bob");
-    bob.until_direct("alice");
+    let [mut alice, mut bob] = alice_and_bob(&lab);
 
     bob = bob.killed_and_started(&lab);
 
@@ -69,10 +78,7 @@ fn a_member_that_was_killed_can_come_back() {
 fn a_call_outlives_the_rendezvous_whose_place_another_takes() {
     let lab = start_lab(TWO_HOMES);
     let mut rendezvous = Rendezvous::start(&lab);
-    let mut alice = Member::join(&lab, "A1", "den", "alice");
-    let mut bob = Member::join(&lab, "B1", "den", "bob");
-    alice.until_direct("bob");
-    bob.until_direct("alice");
+    let [mut alice, mut bob] = alice_and_bob(&lab);
 
     rendezvous.stop();
     let _another = Rendezvous::start(&lab);
@@ -87,10 +93,7 @@ fn a_call_outlives_the_rendezvous_whose_place_another_takes() {
 fn a_call_outlives_the_rendezvous_and_rejoins_the_next() {
     let lab = start_lab(TWO_HOMES);
     let mut rendezvous = Rendezvous::start(&lab);
-    let mut alice = Member::join(&lab, "A1", "den", "alice");
-    let mut bob = Member::join(&lab, "B1", "den", "bob");
-    alice.until_direct("bob");
-    bob.until_direct("alice");
+    let [mut alice, mut bob] = alice_and_bob(&lab);
 
     rendezvous.kill();
     alice.until("loss of the rendezvous", |state| state.is_alone);
@@ -110,10 +113,7 @@ fn a_call_outlives_the_rendezvous_and_rejoins_the_next() {
 fn a_rendezvous_that_closes_says_so() {
     let lab = start_lab(TWO_HOMES);
     let mut rendezvous = Rendezvous::start(&lab);
-    let mut alice = Member::join(&lab, "A1", "den", "alice");
-    let mut bob = Member::join(&lab, "B1", "den", "bob");
-    alice.until_direct("bob");
-    bob.until_direct("alice");
+    let [mut alice, mut bob] = alice_and_bob(&lab);
 
     rendezvous.stop();
 
@@ -134,10 +134,7 @@ fn a_member_waits_for_a_rendezvous_that_is_not_there_yet() {
 fn a_call_outlives_a_pause_of_the_network() {
     let lab = start_lab("A=port:wire=x B=port");
     let _rendezvous = Rendezvous::start(&lab);
-    let mut alice = Member::join(&lab, "A1", "den", "alice");
-    let mut bob = Member::join(&lab, "B1", "den", "bob");
-    alice.until_direct("bob");
-    bob.until_direct("alice");
+    let [mut alice, mut bob] = alice_and_bob(&lab);
 
     lab.wire("A", &"cut".parse().unwrap()).unwrap();
     alice.until("loss of the path", |state| !state.is_direct("bob"));
@@ -165,10 +162,7 @@ fn a_call_outlives_a_reboot_of_a_router() {
 fn a_call_outlives_a_new_address_of_a_router() {
     let mut lab = start_lab("A=port B=port");
     let _rendezvous = Rendezvous::start(&lab);
-    let mut alice = Member::join(&lab, "A1", "den", "alice");
-    let mut bob = Member::join(&lab, "B1", "den", "bob");
-    alice.until_direct("bob");
-    bob.until_direct("alice");
+    let [mut alice, mut bob] = alice_and_bob(&lab);
 
     lab.renumber("A").unwrap();
 
