@@ -67,7 +67,7 @@ fn a_member_that_is_killed_is_missed() {
 fn a_member_that_was_killed_can_come_back() {
     let lab = start_lab(TWO_HOMES);
     let _rendezvous = Rendezvous::start(&lab);
-    let [mut alice, mut bob] = alice_and_bob(&lab);
+    let [_alice, mut bob] = alice_and_bob(&lab);
 
     bob = bob.killed_and_started(&lab);
 
@@ -113,7 +113,7 @@ fn a_call_outlives_the_rendezvous_and_rejoins_the_next() {
 fn a_rendezvous_that_closes_says_so() {
     let lab = start_lab(TWO_HOMES);
     let mut rendezvous = Rendezvous::start(&lab);
-    let [mut alice, mut bob] = alice_and_bob(&lab);
+    let [mut alice, _bob] = alice_and_bob(&lab);
 
     rendezvous.stop();
 
@@ -134,7 +134,7 @@ fn a_member_waits_for_a_rendezvous_that_is_not_there_yet() {
 fn a_call_outlives_a_pause_of_the_network() {
     let lab = start_lab("A=port:wire=x B=port");
     let _rendezvous = Rendezvous::start(&lab);
-    let [mut alice, mut bob] = alice_and_bob(&lab);
+    let [mut alice, _bob] = alice_and_bob(&lab);
 
     lab.wire("A", &"cut".parse().unwrap()).unwrap();
     alice.until("loss of the path", |state| !state.is_direct("bob"));
@@ -162,7 +162,7 @@ fn a_call_outlives_a_reboot_of_a_router() {
 fn a_call_outlives_a_new_address_of_a_router() {
     let mut lab = start_lab("A=port B=port");
     let _rendezvous = Rendezvous::start(&lab);
-    let [mut alice, mut bob] = alice_and_bob(&lab);
+    let [alice, mut bob] = alice_and_bob(&lab);
 
     lab.renumber("A").unwrap();
 
