@@ -3,6 +3,7 @@
 use std::{
     io::{IsTerminal, Write},
     sync::{Mutex, PoisonError},
+    thread::{self, ThreadId},
 };
 
 use anyhow::Context;
@@ -20,8 +21,8 @@ const NOTHING: &str = "\x1b[A\n";
 
 /// Where things are shown.
 pub(crate) enum Screen {
-    /// Above the line being typed.
-    Line { printer: Mutex<Box<dyn ExternalPrinter + Send>>, style: Style },
+    /// Above the line being typed, which the thread that opened the screen edits.
+    Line { editing: ThreadId, printer: Mutex<Box<dyn ExternalPrinter + Send>>, style: Style },
     /// Texts on stdout, status on stderr; or everything on stdout as JSON.
     Plain { json: bool, quiet: bool },
 }
@@ -37,7 +38,8 @@ impl Screen {
         let Ok(printer) = editor.create_external_printer() else { return Ok((None, plain)) };
         let style =
             if std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty()) { Style::Plain } else { Style::Ansi };
-        Ok((Some(editor), Self::Line { printer: Mutex::new(Box::new(printer)), style }))
+        let editing = thread::current().id();
+        Ok((Some(editor), Self::Line { editing, printer: Mutex::new(Box::new(printer)), style }))
     }
 
     /// Shows what happened.
@@ -54,9 +56,14 @@ impl Screen {
     /// Shows lines that are safe to show already and are not part of the data.
     pub(crate) fn say(&self, text: &str) -> anyhow::Result<()> {
         match self {
+            // No line is being typed then, and who holds the printer may be waiting for the next one.
+            Self::Line { editing, .. } if thread::current().id() == *editing => print(text),
             Self::Line { printer, .. } => {
                 let mut printer = printer.lock().unwrap_or_else(PoisonError::into_inner);
-                printer.print(format!("{text}\n")).context("write to the terminal").exit(Exit::Io)
+                let line = format!("{text}\n");
+                // What the editor has not taken by its end goes to the terminal after all.
+                let printed = printer.print(line.clone()).or_else(|_| printer.print(line));
+                printed.context("write to the terminal").exit(Exit::Io)
             }
             Self::Plain { quiet: true, .. } => Ok(()),
             Self::Plain { .. } => writeln!(std::io::stderr(), "{text}").context("write to stderr").exit(Exit::Io),

@@ -159,6 +159,31 @@ fn a_line_that_wraps_stays_whole_while_messages_come() {
 }
 
 #[test]
+fn commands_are_answered_while_messages_come_and_all_of_them_are_shown() {
+    let Some((terminal, mut connection)) = Terminal::start(80, "; echo code $?") else { return };
+    let (done, is_done) = mpsc::channel::<()>();
+    let sender = std::thread::spawn(move || {
+        let mut sent = 0;
+        while is_done.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            (0..10).for_each(|more| connection.say_text(sent + more, 1, "alice", "message"));
+            sent += 10;
+        }
+        (connection, sent as usize)
+    });
+    let count = |lines: &[String], text: &str| lines.iter().filter(|line| line.starts_with(text)).count();
+    for answered in 1..=20 {
+        terminal.tmux(&["send-keys", "/exid", "Enter"]);
+        terminal.wait_for("an answer", |lines| count(lines, "* there is no command /exid") == answered);
+    }
+    drop(done);
+    let (_connection, sent) = sender.join().unwrap();
+
+    terminal.wait_for("all messages", |lines| count(lines, "alice: message") == sent);
+    terminal.tmux(&["send-keys", "/exit", "Enter"]);
+    terminal.wait_for("the end", |lines| lines.iter().any(|line| line == "code 0"));
+}
+
+#[test]
 fn messages_and_status_come_without_a_key_press_above_the_line() {
     let Some((terminal, mut connection)) = Terminal::start(80, "") else { return };
     terminal.type_text("half a sen");
