@@ -81,13 +81,17 @@ fn server(args: &Channels) -> anyhow::Result<ServerAddr> {
 
 fn list(api: &Api, common: &Common) -> anyhow::Result<()> {
     let mut channels: Vec<Channel> = Vec::new();
-    let mut path = "/api/channels".to_owned();
+    let mut after: Option<String> = None;
     loop {
-        let page: Page = api.fetch(&path)?;
+        let path = after.as_ref().map_or_else(String::new, |after| format!("?after={}", edge::percent_encode(after)));
+        let page: Page = api.fetch(&format!("/api/channels{path}"))?;
         let is_last = page.channels.is_empty();
         channels.extend(page.channels);
         match page.next {
-            Some(next) if !is_last => path = format!("/api/channels?after={}", edge::percent_encode(&next)),
+            Some(next) if !is_last && after.as_ref().is_none_or(|after| next > *after) => after = Some(next),
+            Some(_) if !is_last => {
+                return Err(anyhow!("the rendezvous lists its channels in a circle")).exit(Exit::Protocol);
+            }
             _ => break,
         }
     }

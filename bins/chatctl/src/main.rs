@@ -3,6 +3,7 @@
 mod args;
 mod channels;
 mod http;
+mod lines;
 mod notices;
 mod oneshot;
 mod owners;

@@ -38,6 +38,7 @@ use wire::{
 
 use crate::{
     args::Chat,
+    lines::next_line,
     notices, render,
     room::{Entry, Room},
     screen::Screen,
@@ -166,6 +167,7 @@ impl Session {
         self.screen.say(&format!("* this is {channel}{alone}; /help says what you can type"))?;
         let prompt = format!("{}> ", Remote(&opened.name).show());
         let edited = self.edit_lines(&mut editor, &prompt, interrupted);
+        drop(editor);
         self.state().edited = true;
         self.changed.notify_all();
         let ending = self.asked_to_end();
@@ -214,11 +216,14 @@ impl Session {
     }
 
     /// Reads lines from anything else.
-    fn read(&self, lines: impl BufRead) -> anyhow::Result<ExitCode> {
+    fn read(&self, mut lines: impl BufRead) -> anyhow::Result<ExitCode> {
         self.wait_for_introduction();
-        for line in lines.lines() {
-            let line = line.context("read stdin").exit(Exit::Data)?;
-            if self.take(&line)? == Next::End {
+        while let Some(line) = next_line(&mut lines)? {
+            let next = match line {
+                Ok(line) => self.take(&line)?,
+                Err(error) => self.refuse(Exit::Data, &error.to_string()).map(|()| Next::Line)?,
+            };
+            if next == Next::End {
                 break;
             }
         }
