@@ -6,6 +6,8 @@ use crate::LinkId;
 
 /// Signalling links from one network, so that nobody alone takes all there are.
 const MAX_PER_NETWORK: usize = 64;
+/// The first half of every address in 100::/64.
+const DISCARD_ONLY: u128 = 0x0100_0000_0000_0000;
 
 /// How far an incoming link is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,7 +64,8 @@ impl Census {
     }
 }
 
-/// What one customer of the internet has: an IPv4 address or an IPv6 /64.
+/// What one customer of the internet has: an IPv4 address or an IPv6 /64. In 100::/64, from which no packet comes (RFC 6666), drivers
+/// name other ways to talk than UDP: each address is one such way.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Network(u128);
 
@@ -70,6 +73,7 @@ impl Network {
     fn of(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V4(ip) => Self(ip.to_ipv6_mapped().to_bits()),
+            IpAddr::V6(ip) if ip.to_bits() >> 64 == DISCARD_ONLY => Self(ip.to_bits()),
             IpAddr::V6(ip) => Self(ip.to_bits() >> 64 << 64),
         }
     }
@@ -95,6 +99,7 @@ mod tests {
             ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),
             ("::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.2"),
             ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"),
+            ("100::1", "100::1", "100::2"),
         ] {
             let census = full(from);
             assert!(!census.has_room_for(ip(from)) && !census.has_room_for(ip(same)), "{from}");
