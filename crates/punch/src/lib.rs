@@ -22,7 +22,7 @@
 //! A packet from an address that the peer did not list makes a peer-reflexive candidate; it carries traffic only after it
 //! has answered a ping, so that nobody moves a path by copying packets. Nobody aims our checks at a victim either: an
 //! address that never answers gets 40 packets an hour, whoever names it and however often, the last 10 of them only to answer
-//! authentic checks from there. Guesses of ports are counted apart, 1024 in 30 s, and go to the one address at which the rendezvous sees the peer.
+//! authentic checks from there, and all ports of a host that never answers get 400. Guesses of ports are counted apart, 1024 in 30 s, and go to the one address at which the rendezvous sees the peer.
 //!
 //! The driver has one socket. It gives each datagram that begins with [`wire::datagram::CHECK`] to
 //! [`Agent::handle_input`], lets other datagrams pass if [`Agent::peer_at`] knows their source, sends to
