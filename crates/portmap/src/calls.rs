@@ -111,6 +111,7 @@ impl Upnp {
                     return self.step_failed(TOO_SHORT, now);
                 };
                 (self.lease, self.has_searched_anew) = (Some(lease), false);
+                self.granted_by = self.services.front().cloned();
                 self.phase = Phase::Holding;
                 Some(Outcome::Granted(lease))
             }

@@ -52,6 +52,8 @@ pub(crate) struct Upnp {
     /// The first is in use, the others come after it if it fails.
     pub(crate) services: VecDeque<Service>,
     pub(crate) lease: Option<Lease>,
+    /// The service that granted it, which is the one to delete it.
+    pub(crate) granted_by: Option<Service>,
     /// Whether the renewal that is under way has searched anew already.
     pub(crate) has_searched_anew: bool,
     exchange: Option<Exchange>,
@@ -70,6 +72,7 @@ impl Upnp {
             phase: Phase::Quiet,
             services: VecDeque::new(),
             lease: None,
+            granted_by: None,
             has_searched_anew: false,
             exchange: None,
             refused: None,
@@ -104,7 +107,8 @@ impl Upnp {
         self.drop_exchange();
         self.phase = Phase::Quiet;
         let external = self.lease.take().map(|lease| lease.external).or(asked_for);
-        if let (Some(external), Some(service)) = (external, self.services.front()) {
+        let service = self.granted_by.as_ref().or(self.services.front());
+        if let (Some(external), Some(service)) = (external, service) {
             let request = service.delete(external.port());
             self.phase = Phase::Deleting;
             self.begin(request, DELETE_TIMEOUT, now);

@@ -63,6 +63,18 @@ fn the_end_deletes_the_mapping() {
 }
 
 #[test]
+fn the_end_deletes_the_mapping_also_while_it_is_asked_for_again() {
+    for (name, setting) in EACH {
+        let mut home = Home::after(MOMENT, setting);
+        home.mapper.renew(home.now);
+
+        home.close();
+
+        assert!(home.router.mappings.is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn the_end_waits_a_moment_at_most_for_a_router_that_is_silent() {
     let mut home = Home::after(MOMENT, |router| router.upnp = true);
     // Nothing is said, and nothing is closed either.
