@@ -135,9 +135,10 @@ impl Channel {
         self.seats().any(|(_, seat)| seat.key != by_other_than && seat.faces.iter().any(|face| faces.contains(face)))
     }
 
-    /// Seats somebody; numbers come round only after 65,536 seats, and never to one that is taken.
+    /// Seats somebody; numbers come round only after 65,535 seats, and never to one that is taken. The last number stands for several
+    /// seats (see [`wire::relay`]).
     pub(crate) fn seat(&mut self, seat: Seat) -> MemberSlot {
-        while self.seats.contains_key(&MemberSlot(self.next_slot)) {
+        while self.next_slot == u16::MAX || self.seats.contains_key(&MemberSlot(self.next_slot)) {
             self.next_slot = self.next_slot.wrapping_add(1);
         }
         let slot = MemberSlot(self.next_slot);
