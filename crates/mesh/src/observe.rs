@@ -14,6 +14,11 @@ use wire::{
 
 use crate::{Event, Mesh, Transmit, signalling::State};
 
+/// When it is asked again after nobody, or only one place, has answered in the end, such as a rendezvous that answers a network
+/// only so often.
+const AGAIN: [Duration; 4] =
+    [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
+
 /// What a member needs to learn what router it is behind.
 #[derive(Clone, Debug)]
 pub struct Observe {
@@ -30,6 +35,9 @@ pub(crate) struct Observation {
     /// The rendezvous that was asked last.
     asked: Option<SocketAddr>,
     rounds: u8,
+    /// How often nothing was learned in a row, and when to ask again.
+    in_vain: usize,
+    again_at: Option<Instant>,
     /// What was found last, which the others need not know yet.
     found: Option<NatFacts>,
     /// What the others are told.
@@ -38,7 +46,7 @@ pub(crate) struct Observation {
 
 impl Observation {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.classifier.as_ref()?.poll_timeout()
+        [self.classifier.as_ref().and_then(Classifier::poll_timeout), self.again_at].into_iter().flatten().min()
     }
 
     /// The shortest round trip to the rendezvous, or whoever else was asked.
@@ -94,7 +102,7 @@ impl Mesh {
 
     /// Asks again if nobody has answered in the end: the rendezvous was away then, and is there.
     pub(crate) fn observe_if_unanswered(&mut self, now: Instant) {
-        let is_over = self.observation.poll_timeout().is_none();
+        let is_over = self.observation.classifier.as_ref().is_none_or(|asked| asked.poll_timeout().is_none());
         if is_over && self.observation.rtt().is_none() && !self.is_tunnelled() {
             self.observe_anew(now);
         }
@@ -102,6 +110,11 @@ impl Mesh {
 
     /// Asks again: what was known may not hold any more.
     pub(crate) fn observe_anew(&mut self, now: Instant) {
+        self.observation.in_vain = 0;
+        self.ask_what_is_seen(now);
+    }
+
+    fn ask_what_is_seen(&mut self, now: Instant) {
         // Who is its own rendezvous has nobody to ask.
         let observe = self.config.observe.clone().filter(|_| !self.config.introduce && !self.config.via.only);
         let Some(Observe { port, observers }) = observe else { return };
@@ -118,7 +131,7 @@ impl Mesh {
             seed,
         };
         self.observation.asked = Some(self.config.server);
-        self.observation.found = None;
+        (self.observation.found, self.observation.again_at) = (None, None);
         self.paths.expect_neighbours_at(&[]);
         self.observation.classifier = Some(Classifier::new(config, now));
         self.note_mapped(now);
@@ -143,6 +156,9 @@ impl Mesh {
     }
 
     pub(crate) fn observation_timed_out(&mut self, now: Instant) {
+        if self.observation.again_at.take_if(|at| *at <= now).is_some() && !self.is_tunnelled() {
+            self.ask_what_is_seen(now);
+        }
         let Some(classifier) = &mut self.observation.classifier else { return };
         if classifier.poll_timeout().is_some_and(|at| at <= now) {
             classifier.handle_timeout(now);
@@ -160,8 +176,19 @@ impl Mesh {
                         self.tell_findings(now);
                     }
                 }
-                Found::Done => self.tell_findings(now),
+                Found::Done => {
+                    self.tell_findings(now);
+                    self.ask_again_if_in_vain(now);
+                }
             }
+        }
+    }
+
+    fn ask_again_if_in_vain(&mut self, now: Instant) {
+        let observation = &mut self.observation;
+        if observation.found.as_ref().is_none_or(|facts| facts.mapping.is_none()) {
+            observation.again_at = AGAIN.get(observation.in_vain).map(|gap| now + *gap);
+            observation.in_vain += 1;
         }
     }
 

@@ -74,6 +74,26 @@ fn a_router_that_nobody_could_look_at_is_looked_at_as_soon_as_the_rendezvous_is_
 }
 
 #[test]
+fn a_rendezvous_that_does_not_say_what_it_sees_is_asked_again_a_few_times() {
+    let mut world = World::new(5);
+    world.server().ignores_stun = true;
+    for (who, kind) in [("alice", Kind::SymmetricSequential), ("bob", Kind::Port)] {
+        world.home(who, kind);
+        world.join_with(who, |config| config.observe = Some(Observe { port: PORT, observers: vec![] }));
+    }
+    world.lab.run_for(Duration::from_secs(5));
+    assert!(told(&world, "alice").is_empty() && told(&world, "bob").is_empty());
+
+    world.server().ignores_stun = false;
+    world.lab.run_for(Duration::from_secs(15));
+
+    assert_eq!(told(&world, "alice").first().map(|(_, facts)| facts.mapping), Some(Some(Mapping::Apdm)));
+    for (who, peer) in [("alice", "bob"), ("bob", "alice")] {
+        assert_eq!(world.status(who, peer).map(|peer| peer.path), Some(Path::Direct), "{who}");
+    }
+}
+
+#[test]
 fn members_can_say_why_there_is_no_direct_path() {
     let mut world = pair(Kind::Symmetric, Kind::Symmetric);
     world.lab.run_for(Duration::from_secs(5));
