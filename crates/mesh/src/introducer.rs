@@ -115,7 +115,9 @@ impl Mesh {
                     }
                 }
                 Output::Close { conn, why } => {
-                    if let Some(link) = self.introduced(conn) {
+                    // A session that we close says nothing more.
+                    let introducer = self.introducer.as_mut();
+                    if let Some(link) = introducer.and_then(|introducer| introducer.links.remove(&conn)) {
                         self.signals.close(link, why.code(), &why.to_string(), now);
                     }
                 }
