@@ -41,6 +41,8 @@ pub(crate) struct Detour {
     returns: usize,
     /// Whether the session in use goes through it, as told last.
     is_used: bool,
+    /// Whether the last session did, and was lost: UDP need not be waited for again.
+    was_used: bool,
     /// The session that ends as soon as the one in its place has joined.
     retiring: Option<LinkId>,
 }
@@ -84,7 +86,7 @@ impl Mesh {
         if self.detour.is_open {
             self.attempt(FAR_END, now);
         } else {
-            self.detour.ask_at = Some(now + PATIENCE);
+            self.detour.ask_at = Some(if self.detour.was_used { now } else { now + PATIENCE });
         }
     }
 
@@ -164,7 +166,7 @@ impl Mesh {
         for link in beside.into_iter().flatten() {
             self.signals.close(link, CLOSE_REPLACED, "another way is better", now);
         }
-        self.detour.is_used = self.is_tunnelled();
+        (self.detour.is_used, self.detour.was_used) = (self.is_tunnelled(), false);
         if self.detour.is_used {
             self.detour.returns = 0;
             self.schedule_return(now);
@@ -178,7 +180,7 @@ impl Mesh {
     pub(crate) fn detour_lost(&mut self) {
         if std::mem::take(&mut self.detour.is_used) {
             self.ask_for_tunnel(false);
-            self.detour.is_open = false;
+            (self.detour.is_open, self.detour.was_used) = (false, true);
         }
     }
 

@@ -52,7 +52,7 @@ impl Driver {
         }
     }
 
-    fn close_tunnel(&mut self, error: &anyhow::Error) {
+    pub(crate) fn close_tunnel(&mut self, error: &anyhow::Error) {
         tracing::debug!("{error:#}");
         self.tunnel = None;
         self.parts.mesh.tunnel_closed(&format!("{error:#}"), Instant::now());

@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,9 @@ use wire::datagram::MAX_DATAGRAM;
 const PATH: &str = "/tunnel";
 /// A tunnel that is not open by then is given up.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
+/// A connection whose other end has confirmed nothing for so long is over.
+#[cfg(target_os = "linux")]
+const UNANSWERED: Duration = Duration::from_secs(3);
 /// Voice that has waited longer is of no use, and everything else is sent again.
 const MAX_WAIT: Duration = Duration::from_millis(60);
 /// Datagrams that may wait, whatever their age.
@@ -70,6 +73,13 @@ impl Tunnel {
         Ok(Self { stage: Stage::Connecting(stream), url, to, began: now, waiting, is_full })
     }
 
+    /// Whether this host no longer has the address that the tunnel begins at: nothing comes back to it.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        let Stage::Open(socket) = &self.stage else { return false };
+        let Ok(local) = socket.get_ref().local_addr() else { return true };
+        UdpSocket::bind((local.ip(), 0)).is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+    }
+
     /// When to call [`Self::progress`] though nothing has come.
     pub(crate) fn due(&self) -> Option<Instant> {
         (!matches!(self.stage, Stage::Open(_))).then(|| self.began + OPEN_WITHIN)
@@ -110,6 +120,9 @@ impl Tunnel {
         }
         // A datagram must not wait for the next one.
         stream.set_nodelay(true)?;
+        // Else the system goes on for a quarter of an hour.
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNANSWERED))?;
         let config = WebSocketConfig::default()
             .write_buffer_size(0)
             .max_message_size(Some(MAX_DATAGRAM))

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use anyhow::anyhow;
 use mio::{Registry, Token};
 
 use crate::{
     driver::{Driver, INTERFACE_POLL},
-    net::socket,
+    net::{socket, tunnel::Tunnel},
 };
 
 /// The two clocks may drift apart this much before that means that one of them stood still, or was set.
@@ -91,6 +92,9 @@ impl Driver {
 
     fn network_changed(&mut self, now: Instant) {
         self.parts.mesh.network_changed(self.own_candidates(), now);
+        if self.tunnel.as_ref().is_some_and(Tunnel::is_cut_off) {
+            self.close_tunnel(&anyhow!("the tunnel's network is gone"));
+        }
         self.router_at = now;
     }
 }
