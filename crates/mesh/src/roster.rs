@@ -6,7 +6,7 @@ use link::{CloseReason, LinkId};
 use wire::{
     IdentityKey, MemberSlot, PeerTag,
     agent::Delivery,
-    signal::{self, Join, Joined, LeaveReason, ToMember, ToServer},
+    signal::{self, Join, Joined, LeaveReason, Refusal, ToMember, ToServer},
 };
 
 use crate::{
@@ -73,13 +73,7 @@ impl Mesh {
     pub(crate) fn handle_signal(&mut self, link: Option<LinkId>, message: ToMember, now: Instant) {
         match message {
             ToMember::Joined(joined) => self.joined(link, joined, now),
-            ToMember::Refused(refusal) => {
-                self.signalling = State::Ended;
-                if let Some(link) = link {
-                    self.signals.close(link, CLOSE_LEFT, "refused", now);
-                }
-                self.events.push_back(Event::Server(ServerEvent::Refused(refusal)));
-            }
+            ToMember::Refused(refusal) => self.refused(link, refusal, now),
             ToMember::MemberJoined(member) | ToMember::MemberChanged(member) => self.member_told(member, now),
             ToMember::MemberLeft { slot, why } => self.member_left(slot, why, now),
             ToMember::Observed(addr) => {
@@ -100,6 +94,8 @@ impl Mesh {
             self.expect_round_trip(link);
         }
         self.retry.succeeded();
+        // Whoever would not wait for it at the start has a call by now that goes on without it.
+        self.config.retry = true;
         self.detour_settles(now);
         self.observe_if_unanswered(now);
         // What has changed since the join was asked for.
@@ -108,6 +104,27 @@ impl Mesh {
             return self.take_roster(joined, now);
         }
         self.seated(joined, now);
+    }
+
+    /// A call goes on without the rendezvous that does not let us in again, as after a restart in which somebody took our name. It
+    /// is asked again, unless it would say the same for ever or take us for somebody who guesses passwords.
+    fn refused(&mut self, link: Option<LinkId>, refusal: Refusal, now: Instant) {
+        if let Some(link) = link {
+            self.signals.close(link, CLOSE_LEFT, "refused", now);
+        }
+        let may_pass = matches!(
+            refusal,
+            Refusal::NameTaken
+                | Refusal::ChannelFull(_)
+                | Refusal::ServerFull
+                | Refusal::TooManyAttempts(_)
+                | Refusal::UnknownChannel
+        );
+        if may_pass && self.peers.values().any(|peer| peer.secure) {
+            return self.server_lost(format!("it does not let us in again: {refusal}"), now);
+        }
+        self.signalling = State::Ended;
+        self.events.push_back(Event::Server(ServerEvent::Refused(refusal)));
     }
 
     /// What is sent to peers is not repeated before an answer can be there, if they are about as far away as the rendezvous.

@@ -116,6 +116,14 @@ impl Driver {
         }
     }
 
+    /// A call goes on without its rendezvous, so it does without one that can't be trusted, or lets this member in no more.
+    fn end_unless_in_call(&mut self, error: anyhow::Error, exit: Exit) {
+        if self.parts.mesh.peers().any(|peer| peer.secure) {
+            return self.emit(&Line::Error { text: format!("{error:#}; calls go on without the rendezvous") });
+        }
+        self.end(Err(error).exit(exit));
+    }
+
     fn handle_server(&mut self, event: ServerEvent) {
         match event {
             ServerEvent::Connecting => {}
@@ -138,7 +146,7 @@ impl Driver {
             ServerEvent::Observed(addr) => self.server_line(true, format!("this member is seen at {addr}")),
             ServerEvent::Refused(refusal) => {
                 let error = anyhow!(refusal.clone()).context(format!("join {}", self.parts.channel));
-                self.end(Err(error).exit(refusal_exit(&refusal)));
+                self.end_unless_in_call(error, refusal_exit(&refusal));
             }
             ServerEvent::PutOut(why) => {
                 let what = match why {
@@ -150,11 +158,7 @@ impl Driver {
             }
             ServerEvent::WrongKey => {
                 let error = self.parts.known_server.changed_key();
-                // A call goes on without its rendezvous, so it does without one that can't be trusted.
-                if self.parts.mesh.peers().any(|peer| peer.secure) {
-                    return self.emit(&Line::Error { text: format!("{error:#}; calls go on without it") });
-                }
-                self.end(Err(error).exit(Exit::Protocol));
+                self.end_unless_in_call(error, Exit::Protocol);
             }
             ServerEvent::Lost { why, retry_in: None } => {
                 let error = anyhow!("{why}").context(format!("reach {}", self.parts.known_server));

@@ -348,6 +348,44 @@ fn a_name_that_is_taken_is_refused() {
 }
 
 #[test]
+fn a_call_goes_on_though_the_rendezvous_does_not_let_one_in_again_and_it_is_asked_until_it_does() {
+    let mut world = called(Kind::Port, Kind::Port);
+    world.home("carol", Kind::Full);
+    world.close_server();
+    world.lab.run_for(RTT);
+    // She was not there before, and is there first.
+    world.restart_server();
+    world.join_with("carol", |config| config.name = "alice".into());
+    let refused = |event: &Event| match event {
+        Event::Server(ServerEvent::Lost { why, .. }) => why.contains("the name is taken"),
+        _ => false,
+    };
+    assert!(talk_until(&mut world, SOON, |world| world.member("alice").when(refused).is_some()));
+    let before = voices(&world, "alice");
+    assert!(talk_until(&mut world, SOON, |world| voices(world, "alice") > before + 200));
+
+    world.lab.uninstall(world.hosts["carol"]);
+    let joins = |world: &World| world.member("alice").told.iter().filter(|(_, event)| is_joined(event)).count();
+    assert!(talk_until(&mut world, Duration::from_secs(120), |world| joins(world) == 2));
+}
+
+#[test]
+fn who_would_not_wait_for_the_rendezvous_at_the_start_waits_for_it_in_a_call() {
+    let mut world = two_homes(Kind::Port, Kind::Port);
+    world.join_with("alice", |config| config.retry = false);
+    world.join("bob");
+    assert!(world.run_until_secure(&["alice", "bob"], SOON));
+
+    world.kill_server();
+    world.lab.run_for(Duration::from_secs(60));
+    world.restart_server();
+    world.lab.run_for(Duration::from_secs(20));
+
+    let joins = world.member("alice").told.iter().filter(|(_, event)| is_joined(event)).count();
+    assert!(joins > 1, "{:?}", world.member("alice").told);
+}
+
+#[test]
 fn a_rendezvous_with_another_key_than_before_is_refused() {
     let mut world = two_homes(Kind::Port, Kind::Port);
     world.join_with("alice", |config| config.server_key = Some(wire::IdentityKey([5; 32])));
