@@ -34,6 +34,12 @@ pub fn kind(datagram: &[u8]) -> Option<Kind> {
     Some(if first & PEER_MARK == 0 { Kind::Signal } else { Kind::Peer })
 }
 
+/// Whether a datagram of a session is of its handshake: that costs a thousand times what others cost. It has a long header then
+/// (RFC 9000, 17.2).
+pub fn is_handshake(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| first & LONG_FORM != 0)
+}
+
 /// Makes ids that nobody can foresee and that the seed repeats.
 #[derive(Debug)]
 pub(crate) struct Ids {

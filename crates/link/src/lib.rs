@@ -65,4 +65,4 @@ mod transport;
 
 pub use endpoint::{Accept, Config, Endpoint, MAX_LINKS, Transmit};
 pub use event::{CloseReason, ConnectError, Event, Kind, LinkId, OWN_CODES, SendError, Stats};
-pub use ids::kind;
+pub use ids::{is_handshake, kind};

@@ -17,7 +17,7 @@ impl Handshakes {
     /// Keeps a datagram for later if it is of a handshake, or comes behind one in a session. False if it can't wait.
     pub(super) fn defer(&mut self, from: SocketAddr, datagram: &[u8]) -> bool {
         let waits = protocol(datagram) == Some(Protocol::Quic)
-            && (is_handshake(datagram) || self.waiting.iter().any(|(other, _)| *other == from))
+            && (link::is_handshake(datagram) || self.waiting.iter().any(|(other, _)| *other == from))
             && self.waiting.len() < MOST;
         if waits {
             self.waiting.push_back((from, datagram.to_vec()));
@@ -29,11 +29,6 @@ impl Handshakes {
     pub(super) fn next(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
         self.waiting.pop_front()
     }
-}
-
-/// Whether a QUIC packet has a long header (RFC 9000, 17.2).
-fn is_handshake(datagram: &[u8]) -> bool {
-    datagram.first().is_some_and(|first| first & 0x80 != 0)
 }
 
 #[cfg(test)]
