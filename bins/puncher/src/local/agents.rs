@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     io,
     os::unix::{
-        fs::{FileTypeExt, PermissionsExt},
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
         net::UnixStream as StdUnixStream,
     },
     path::{Path, PathBuf},
@@ -37,6 +38,8 @@ const CHUNK: usize = 16 * 1024;
 pub(crate) struct Agents {
     listener: UnixListener,
     path: PathBuf,
+    /// The socket's device and inode.
+    id: (u64, u64),
     clients: BTreeMap<Token, Client>,
     next_token: usize,
     /// Those for whom voice is queued.
@@ -52,12 +55,13 @@ impl Agents {
     /// Serves at `path`; a socket that a dead puncher left there is replaced, a live one is not.
     pub(crate) fn serve(path: PathBuf, registry: &Registry) -> anyhow::Result<Self> {
         let serving = || format!("serve local programs at {}", path.display());
-        if let Ok(found) = path.symlink_metadata() {
-            if !found.file_type().is_socket() {
-                return Err(anyhow!("something else than a socket is there"))
-                    .with_context(serving)
-                    .exit(Exit::CannotCreate);
-            }
+        if path.symlink_metadata().is_ok_and(|found| !found.file_type().is_socket()) {
+            return Err(anyhow!("something else than a socket is there"))
+                .with_context(serving)
+                .exit(Exit::CannotCreate);
+        }
+        let _held = hold(&path).with_context(serving).exit(Exit::CannotCreate)?;
+        if path.symlink_metadata().is_ok() {
             if StdUnixStream::connect(&path).is_ok() {
                 let error = anyhow!("another puncher serves this channel; leave it first, or choose another --sock");
                 return Err(error).with_context(serving).exit(Exit::Unavailable);
@@ -67,8 +71,9 @@ impl Agents {
         let mut listener = UnixListener::bind(&path).with_context(serving).exit(Exit::CannotCreate)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).with_context(serving)?;
         registry.register(&mut listener, Self::LISTENER, Interest::READABLE).with_context(serving)?;
+        let id = id(&path).with_context(serving)?;
         let (clients, next_token) = (BTreeMap::new(), Self::FIRST_CLIENT);
-        Ok(Self { listener, path, clients, next_token, queued: Vec::new(), buffer: vec![0; CHUNK] })
+        Ok(Self { listener, path, id, clients, next_token, queued: Vec::new(), buffer: vec![0; CHUNK] })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -253,8 +258,23 @@ impl Agents {
 
 impl Drop for Agents {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::debug!(%error, path = %self.path.display(), "the agent socket was gone already");
+        // Where somebody cleaned up, another puncher may serve by now.
+        let is_ours = id(&self.path).is_ok_and(|id| id == self.id);
+        if !is_ours || std::fs::remove_file(&self.path).is_err() {
+            tracing::debug!(path = %self.path.display(), "the agent socket was gone already");
         }
     }
+}
+
+/// Keeps others who do the same out of the folder of a socket until what is returned is dropped: of two punchers that find what a
+/// dead one left, one looks, replaces it and serves before the other looks.
+fn hold(path: &Path) -> io::Result<File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(folder)?;
+    folder.lock()?;
+    Ok(folder)
+}
+
+fn id(path: &Path) -> io::Result<(u64, u64)> {
+    path.symlink_metadata().map(|data| (data.dev(), data.ino()))
 }
