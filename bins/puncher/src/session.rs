@@ -62,7 +62,7 @@ pub(crate) fn join(args: &Join, common: &Common) -> anyhow::Result<Ending> {
     };
     let mut via = Vec::new();
     for member in &args.via {
-        via.extend(edge::parse_server(member).exit(Exit::Usage)?.resolve()?);
+        via.extend(member::canonical(edge::parse_server(member).exit(Exit::Usage)?.resolve()?));
     }
     let realm = server.as_ref().map(ToString::to_string).unwrap_or_default();
     let remembered = Some(Remembered::load(&args.channel, &realm)?).filter(|_| !args.member.relay_only);
@@ -131,12 +131,12 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
     let identity = member::identity(&writer)?;
     let key = identity.key();
     let name = member::name::for_channel(member.name.as_deref(), settings, common, &key)?;
-    let members = Via {
+    let via = Via {
         members: way.via,
         remembered: way.remembered.as_ref().map(Remembered::addrs).unwrap_or_default(),
         only: false,
     };
-    let has_other_ways = !(members.members.is_empty() && members.remembered.is_empty());
+    let has_other_ways = !(via.members.is_empty() && via.remembered.is_empty());
     let secret = SecretSource::read(member)?;
     let tickets = way.server.as_ref().map(Tickets::of).transpose()?;
     let mut known_server = KnownServer::resolve(way.server, way.what, way.channel, secret, has_other_ways)?;
@@ -159,9 +159,8 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
 
     // Who listens is its own rendezvous, at whatever port it got.
     let asked = known_server.next_addr();
-    let members = Via { only: asked.is_none(), ..members };
+    let via = Via { only: asked.is_none(), ..via };
     let server = if way.introduce { udp.local() } else { asked.unwrap_or(NOWHERE) };
-    let tunnel = way.has_http && !members.only && member.relaying() != Relaying::Refused;
     let now = Instant::now();
     let config = Config {
         identity,
@@ -174,14 +173,14 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
         candidates: candidates.clone(),
         run: RunId(u64::from_le_bytes(edge::random()?)),
         ephemeral: identity::Ephemeral::generate(),
-        started_at: edge::unix_millis(),
-        via: members,
+        started_at: member::started_at(&writer),
         seed: edge::random()?,
         allow_loopback: loopback,
         observe: Some(observe(&udp, server, known_server.addrs(), &member.stun)),
         guess: !member.no_guess,
         retry: way.retry,
-        tunnel,
+        tunnel: way.has_http && !via.only && member.relaying() != Relaying::Refused,
+        via,
         lend: member.lend == Switch::On,
         relaying: member.relaying(),
         introduce: way.introduce,

@@ -70,19 +70,25 @@ pub fn place_private(path: &Path, bytes: &[u8]) -> anyhow::Result<File> {
     write(path, bytes, |_| Ok(()))
 }
 
+/// Keeps others who do the same from a file until what is returned is dropped, or this program dies; a lock file beside it stays.
+///
+/// # Errors
+/// Code 73 if the lock can't be made.
+pub fn lock(path: &Path) -> anyhow::Result<File> {
+    let lock = path.with_extension("lock");
+    let held = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
+    held.and_then(|file| file.lock().map(|()| file))
+        .with_context(|| format!("lock {}", lock.display()))
+        .exit(Exit::CannotCreate)
+}
+
 /// Changes a file that several programs may change at once: `change` gets what it holds, and what comes back is written
-/// as by [`write_private`]. Whoever else changes it waits meanwhile; a lock file beside it stays.
+/// as by [`write_private`]. Whoever else changes it waits meanwhile, as for [`lock`].
 ///
 /// # Errors
 /// What `change` says, code 73 if the lock can't be made, and as for [`write_private`].
 pub fn change(path: &Path, change: impl FnOnce(String) -> anyhow::Result<Option<String>>) -> anyhow::Result<()> {
-    let lock = path.with_extension("lock");
-    let held = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
-    // Held until it is dropped, or this program dies.
-    let _held = held
-        .and_then(|file| file.lock().map(|()| file))
-        .with_context(|| format!("lock {}", lock.display()))
-        .exit(Exit::CannotCreate)?;
+    let _held = lock(path)?;
     let text = match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         read => read.with_context(|| format!("read {}", path.display())).exit(Exit::Io)?,

@@ -10,6 +10,7 @@ use std::{
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::mpsc::{Receiver, TryRecvError, channel},
 };
 
 use anyhow::{Context, anyhow};
@@ -22,23 +23,57 @@ use self::writer::Writer;
 use crate::args::Member;
 
 const KEY_FILE: &str = "identity.key";
+const STARTED_FILE: &str = "last-start";
 
 /// Reads the person's key, making it at the first start.
 pub(crate) fn identity(writer: &Writer) -> anyhow::Result<Identity> {
     let path = edge::dirs::state_dir()?.join(KEY_FILE);
-    let doing = || format!("read the identity key {}", path.display());
-    if path.exists() {
-        let text = edge::secret_file::read(&path).with_context(doing)?;
-        // It is empty if the machine stopped within a second of its making.
-        if !text.is_empty() {
-            return Identity::from_text(&text).map_err(|error| anyhow!(error)).with_context(doing).exit(Exit::Config);
-        }
+    if let Some(identity) = kept_identity(&path)? {
+        return Ok(identity);
+    }
+    // Two programs that start for the first time at once are one person.
+    let _held = edge::secret_file::lock(&path)?;
+    if let Some(identity) = kept_identity(&path)? {
+        return Ok(identity);
     }
     let identity = Identity::generate();
     let keeping = format!("keep the new identity key in {}", path.display());
     let file = edge::secret_file::place_private(&path, identity.to_text().as_bytes()).context(keeping.clone())?;
     writer.write(&path, move || file.sync_all().context(keeping));
     Ok(identity)
+}
+
+fn kept_identity(path: &Path) -> anyhow::Result<Option<Identity>> {
+    let doing = || format!("read the identity key {}", path.display());
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = edge::secret_file::read(path).with_context(doing)?;
+    // It is empty if the machine stopped within a second of its making.
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Identity::from_text(&text).map(Some).map_err(|error| anyhow!(error)).with_context(doing).exit(Exit::Config)
+}
+
+/// When this run began, in milliseconds since 1970, but later than the run before even if the clock went back: members who meet
+/// without a rendezvous know by that which of two runs is the newer one.
+pub(crate) fn started_at(writer: &Writer) -> u64 {
+    later_than_before(writer).unwrap_or_else(|error| {
+        tracing::warn!("{error:#}; if the clock goes back, members may take the next run for an old one");
+        edge::unix_millis()
+    })
+}
+
+fn later_than_before(writer: &Writer) -> anyhow::Result<u64> {
+    let path = edge::dirs::state_dir()?.join(STARTED_FILE);
+    let _held = edge::secret_file::lock(&path)?;
+    let before = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+    let started_at = edge::unix_millis().max(before.map_or(0, |before: u64| before.saturating_add(1)));
+    let keeping = format!("keep when this run began in {}", path.display());
+    let file = edge::secret_file::place_private(&path, started_at.to_string().as_bytes()).context(keeping.clone())?;
+    writer.write(&path, move || file.sync_all().context(keeping));
+    Ok(started_at)
 }
 
 /// The server to ask: as given or as kept in the settings.
@@ -129,6 +164,8 @@ pub(crate) struct KnownServer {
     realm: String,
     addrs: Vec<SocketAddr>,
     next: usize,
+    /// What its name stands for by now, once the system has said it.
+    lookup: Option<Receiver<Vec<SocketAddr>>>,
     known: KnownServers,
     channel: String,
     secret: SecretSource,
@@ -151,14 +188,14 @@ impl KnownServer {
             }
             found => found?,
         };
-        let addrs = addrs.into_iter().map(|addr| SocketAddr::new(addr.ip().to_canonical(), addr.port())).collect();
+        let addrs = canonical(addrs);
         let (known, channel) = (KnownServers::of_user()?, channel.to_owned());
         let realm = server.as_ref().map(ToString::to_string).unwrap_or_default();
         if server.is_none() && matches!(secret, SecretSource::Password(_)) {
             let error = anyhow!("the password of a channel goes together with its server: give --server HOST, too");
             return Err(error).exit(Exit::Usage);
         }
-        Ok(Self { server, what, realm, addrs, next: 0, known, channel, secret })
+        Ok(Self { server, what, realm, addrs, next: 0, lookup: None, known, channel, secret })
     }
 
     /// What people are pinned under.
@@ -171,11 +208,36 @@ impl KnownServer {
         self.server.as_ref().map(|server| (server.host.as_str(), server.http_port))
     }
 
-    /// Address by address, round and round.
+    /// Address by address, round and round; after each round the name is looked up anew, for the server may have moved.
     pub(crate) fn next_addr(&mut self) -> Option<SocketAddr> {
+        if let Some(found) =
+            self.lookup.as_ref().map(Receiver::try_recv).filter(|found| *found != Err(TryRecvError::Empty))
+        {
+            self.lookup = None;
+            self.addrs =
+                found.ok().filter(|addrs| !addrs.is_empty()).unwrap_or_else(|| std::mem::take(&mut self.addrs));
+        }
+        if self.next > 0 && self.next.is_multiple_of(self.addrs.len().max(1)) {
+            self.look_up();
+        }
         let addr = self.addrs.get(self.next % self.addrs.len().max(1)).copied();
         self.next += 1;
         addr
+    }
+
+    /// Asks the system, which may take long, without waiting for it.
+    fn look_up(&mut self) {
+        let Some(server) = self.server.clone().filter(|_| self.lookup.is_none()) else { return };
+        let (tell, found) = channel();
+        let ask = move || match server.resolve() {
+            // Nobody wants to know it any more if the program has ended.
+            Ok(addrs) => drop(tell.send(canonical(addrs))),
+            Err(error) => tracing::debug!("{error:#}"),
+        };
+        match std::thread::Builder::new().name("lookup".into()).spawn(ask) {
+            Ok(_) => self.lookup = Some(found),
+            Err(error) => tracing::debug!(%error, "The rendezvous' name is not looked up anew"),
+        }
     }
 
     /// All of them.
@@ -222,6 +284,11 @@ impl KnownServer {
     pub(crate) fn secret_for_mesh(&self) -> Secret {
         self.secret.for_mesh()
     }
+}
+
+/// Addresses as the socket tells them.
+pub(crate) fn canonical(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    addrs.into_iter().map(|addr| SocketAddr::new(addr.ip().to_canonical(), addr.port())).collect()
 }
 
 impl fmt::Display for KnownServer {
