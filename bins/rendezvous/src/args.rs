@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) no_adhoc: bool,
     /// Members that a channel may have
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(2..=256))]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(2..=64))]
     pub(crate) max_members: u16,
     /// Channels that there may be
     #[arg(long, value_name = "N", default_value_t = 10_000)]
@@ -37,6 +37,10 @@ pub(crate) struct Args {
     /// Channels that one network (IPv4 /24, IPv6 /56) may create in a day
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) new_channels: u32,
+    /// Answers that one network (IPv4 /24, IPv6 /56) gets to STUN requests in a second, and four times as many after a pause; a member
+    /// who joins asks about five
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) stun_rate: u32,
     /// Apply the limits per source to this machine too; by default it is exempt, for it may be a reverse proxy
     #[arg(long)]
     pub(crate) limit_loopback: bool,

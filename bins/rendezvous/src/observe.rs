@@ -7,7 +7,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -19,8 +19,10 @@ use wire::stun::{Change, Places, Question};
 
 use crate::{routes::Routes, stop::Stop};
 
-/// Answers to strangers, per network. The burst is for ten members behind one NAT who join at the same moment.
-const RATE: Rate = Rate::per_second(20, 80);
+/// After a pause as many answers at once as in so many seconds otherwise: for ten members behind one NAT who join at the same moment.
+const BURST_SECONDS: u32 = 4;
+/// How often it is told that questions are not answered.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Ports above the signalling port that answer, too.
 const NEIGHBOURS: u16 = 3;
 /// Longer datagrams are no questions.
@@ -36,7 +38,10 @@ pub(crate) struct PlaceId(usize);
 /// Everything that answers STUN.
 pub(crate) struct Observers {
     places: Vec<Place>,
+    /// Answers to strangers, per network.
     limit: Mutex<RateTable>,
+    /// When it was told last that somebody asks too much.
+    told: Mutex<Option<Instant>>,
     routes: Mutex<Routes>,
 }
 
@@ -57,7 +62,8 @@ pub(crate) struct Reply {
 }
 
 impl Observers {
-    /// Binds the neighbours of the signalling socket, as far as they are free, and the second address if there is one.
+    /// Binds the neighbours of the signalling socket, as far as they are free, and the second address if there is one. A network gets
+    /// `rate` answers in a second.
     ///
     /// # Errors
     /// If the second address can't be bound.
@@ -65,6 +71,7 @@ impl Observers {
         main: &UdpSocket,
         wanted: SocketAddr,
         second: Option<IpAddr>,
+        rate: u32,
         seed: u64,
     ) -> anyhow::Result<Self> {
         let at = main.local_addr().context("read the UDP socket's address")?;
@@ -84,8 +91,9 @@ impl Observers {
             let ports = taken.join(", ");
             tracing::warn!(%ports, "Some UDP ports next to the signalling port can't be had; members will know less about their NATs");
         }
-        let (limit, routes) = (RateTable::new(RATE, seed, Instant::now()), Routes::default());
-        let mut observers = Self { places, limit: Mutex::new(limit), routes: Mutex::new(routes) };
+        let rate = Rate::per_second(rate, rate.saturating_mul(BURST_SECONDS));
+        let limit = Mutex::new(RateTable::new(rate, seed, Instant::now()));
+        let mut observers = Self { places, limit, told: Mutex::default(), routes: Mutex::default() };
         if let Some(ip) = second {
             observers.bind_second(ip).with_context(|| format!("bind UDP at the second address {ip}"))?;
         }
@@ -152,6 +160,7 @@ impl Observers {
     pub(crate) fn reply(&self, at: PlaceId, datagram: &[u8], from: SocketAddr, now: Instant) -> Option<Reply> {
         let question = Question::read(datagram)?;
         if !lock(&self.limit).take(Prefix::network(from.ip()), now) {
+            self.tell_of_silence(from, now);
             return None;
         }
         let through = question.change().and_then(|change| self.place(at, change, from));
@@ -162,6 +171,17 @@ impl Observers {
             }
             None => Reply { through: at, payload: question.refuse() },
         })
+    }
+
+    fn tell_of_silence(&self, from: SocketAddr, now: Instant) {
+        let mut told = lock(&self.told);
+        if told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY) {
+            *told = Some(now);
+            tracing::warn!(
+                "The network around {} asks more by STUN than is answered: its members may not learn what routers they have (--stun-rate)",
+                from.ip()
+            );
+        }
     }
 
     /// The place that answers for another.

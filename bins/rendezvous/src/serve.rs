@@ -61,7 +61,7 @@ async fn serve(
     http: std::net::TcpListener,
 ) -> anyhow::Result<()> {
     let mut end = [signal(SignalKind::terminate()), signal(SignalKind::interrupt())];
-    let observers = Arc::new(Observers::bind(&signalling, args.udp, args.udp2, seed()?)?);
+    let observers = Arc::new(Observers::bind(&signalling, args.udp, args.udp2, args.stun_rate, seed()?)?);
     let http = TcpListener::from_std(http)?;
     let (udp_at, http_at) = (signalling.local_addr()?, http.local_addr()?);
     let mut registry = Registry::new(registry_config(args, identity)?);

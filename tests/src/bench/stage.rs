@@ -30,7 +30,9 @@ impl Stage {
         let lab = Lab::start(prefix, sites)?;
         let home = Home::new();
         let node = lab.node(SERVER)?;
-        let mut rendezvous = Program::start(Some(node), &home, "rendezvous", &["--data", "data"], Says::Stdout)?;
+        // The whole internet is one network here.
+        let args = ["--data", "data", "--stun-rate", "1000"];
+        let mut rendezvous = Program::start(Some(node), &home, "rendezvous", &args, Says::Stdout)?;
         let ready = rendezvous.line("ready line")?;
         ensure!(ready.text.starts_with("ready "), "the rendezvous says {}", ready.text);
         Ok(Self { _rendezvous: rendezvous, lab, _home: home })
