@@ -232,6 +232,10 @@ fn meet(lab: &Lab, pair: &Pair) -> Result<Outcome> {
     let ((there, there_took), (back, back_took)) =
         (first.path_by("second", deadline), second.path_by("first", deadline));
     let took = there_took.zip(back_took).map(|(there, back)| there.max(back));
+    let is_missed = pair.means().is_direct() && !pair.is_left_to_chance() && there != "direct";
+    for member in [&mut first, &mut second].into_iter().filter(|_| is_missed) {
+        super::progress(&format!("what it told:\n{}", member.story()));
+    }
     first.leave()?;
     second.leave()?;
     Ok(match there == back {
