@@ -32,6 +32,8 @@ struct Took {
     at: u64,
     /// Samples of each channel before the end; the rest is silence.
     samples: usize,
+    /// Whether nothing can be heard, for there is no microphone at this moment.
+    is_deaf: bool,
 }
 
 impl Source {
@@ -68,7 +70,7 @@ impl Source {
                     file.read(frame)?;
                 }
                 *at += missed;
-                let took = Took { at: *at, samples: file.read(frame)? };
+                let took = Took { at: *at, samples: file.read(frame)?, is_deaf: false };
                 frame[took.samples * file.channels()..].fill(0.0);
                 *at += step;
                 Ok(took)
@@ -76,7 +78,8 @@ impl Source {
             Self::Device { microphone, start } => loop {
                 let at = microphone.next(frame, stop);
                 if stop.is_asked() || start.has_begun() {
-                    return Ok(Took { at, samples: frame.len() / microphone.channels() });
+                    let (samples, is_deaf) = (frame.len() / microphone.channels(), !microphone.is_there());
+                    return Ok(Took { at, samples, is_deaf });
                 }
             },
         }
@@ -137,7 +140,9 @@ pub(crate) fn run(
         }
         captured.frames += 1;
         packets.mark(switches.marks());
-        captured.packets += voice.pass(&mut frame, took.at, switches.is_muted(), last, packets, &mut send)?;
+        // A microphone that is away is one that is off: the others see that, and whatever else they have to know.
+        let muted = switches.is_muted() || took.is_deaf;
+        captured.packets += voice.pass(&mut frame, took.at, muted, last, packets, &mut send)?;
         if last {
             return Ok(captured);
         }

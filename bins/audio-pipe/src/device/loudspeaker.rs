@@ -1,17 +1,17 @@
-use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use codec::RATE;
 
 use super::Direction;
 use super::lookout::{Changes, Lookout, Retry};
+use super::opening::{Found, Opening, find};
 use super::priority::Once;
 #[cfg(target_os = "linux")]
 use super::pulse::Player;
 use super::ring::Ring;
-use super::select::{Name, System, Way, choose, explained};
+use super::select::{Chosen, Name, System, Way, choose, explained};
 use super::shared::Pulse;
 use crate::channels::reshape;
 use crate::stop::Stop;
@@ -28,7 +28,7 @@ pub(crate) struct Loudspeaker {
     wanted: Option<String>,
     period: Duration,
     running: Option<Running>,
-    opening: Option<Opening>,
+    opening: Option<Opening<Running>>,
     /// The device in use, or the last one.
     name: Name,
     system: System,
@@ -65,7 +65,8 @@ impl Loudspeaker {
     /// Opens the device of that name, or the default one.
     pub(crate) fn open(wanted: Option<&str>, period: Duration) -> Result<Self> {
         let instead = "--output FILE plays to a file instead";
-        let running = explained(Running::start(wanted, period, None), "loudspeaker", instead)?;
+        let opened = choose(Direction::Output, wanted, period, 2, None).and_then(Running::start);
+        let running = explained(opened, "loudspeaker", instead)?;
         let now = Instant::now();
         Ok(Self {
             wanted: wanted.map(str::to_owned),
@@ -95,7 +96,7 @@ impl Loudspeaker {
                 Some(running) => {
                     if running.is_dead(now) {
                         self.lose(now);
-                    } else if !is_opening && self.lookout.sees_better(&running.name) {
+                    } else if !is_opening && self.lookout.sees_better(&running.name) && self.retry.is_due(now) {
                         // The one in use plays on until the better one does.
                         self.lookout.forget();
                         self.search();
@@ -155,7 +156,10 @@ impl Loudspeaker {
 
     /// Begins to look for the device that is wanted, or for any other.
     fn search(&mut self) {
-        match Opening::start(self.wanted.clone(), self.period, self.system) {
+        let (wanted, period, system) = (self.wanted.clone(), self.period, self.system);
+        let in_use = self.running.as_ref().map(|running| running.name.clone());
+        let choose = move |wanted: Option<&str>| choose(Direction::Output, wanted, period, 2, Some(system));
+        match Opening::start(move || find(wanted.as_deref(), in_use.as_ref(), choose, Running::start)) {
             Ok(opening) => self.opening = Some(opening),
             Err(error) => self.changes.none(&self.name, &error),
         }
@@ -166,11 +170,12 @@ impl Loudspeaker {
         let Some(opened) = self.opening.as_ref().and_then(Opening::outcome) else { return };
         self.opening = None;
         match opened {
-            Ok((running, is_wanted)) => {
+            Ok(Found { running, is_wanted }) => {
                 self.underruns = self.underruns();
                 self.changes.uses(&self.name, &running.name, is_wanted);
                 self.name = running.name.clone();
                 self.running = Some(running);
+                self.retry = Retry::new(Instant::now());
             }
             Err(error) if self.running.is_none() => self.changes.none(&self.name, &error),
             Err(error) => tracing::debug!("A better loudspeaker could not be opened: {error:#}"),
@@ -178,45 +183,9 @@ impl Loudspeaker {
     }
 }
 
-/// A device that a thread of its own opens: a sound server that hangs holds up neither who is heard nor what is asked.
-struct Opening(Receiver<Result<(Running, bool)>>);
-
-impl Opening {
-    fn start(wanted: Option<String>, period: Duration, before: System) -> Result<Self> {
-        let (opened, outcome) = mpsc::channel();
-        let worker = thread::current();
-        let open = move || {
-            // Nobody waits for it any more if the talk is over.
-            let _ = opened.send(Running::find(wanted.as_deref(), period, before));
-            worker.unpark();
-        };
-        thread::Builder::new().name("opening".into()).spawn(open).context("start a thread")?;
-        Ok(Self(outcome))
-    }
-
-    /// The device and whether it is the one that is wanted, once that is known.
-    fn outcome(&self) -> Option<Result<(Running, bool)>> {
-        match self.0.try_recv() {
-            Ok(outcome) => Some(outcome),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Err(anyhow!("opening it failed"))),
-        }
-    }
-}
-
 impl Running {
-    /// Opens the device that is wanted, or any other: where a named one has gone, that is better than silence. Tells whether it is
-    /// the one.
-    fn find(wanted: Option<&str>, period: Duration, before: System) -> Result<(Self, bool)> {
-        if let Ok(running) = Self::start(wanted, period, Some(before)) {
-            return Ok((running, wanted.is_some()));
-        }
-        Self::start(None, period, Some(before)).map(|running| (running, false))
-    }
-
-    fn start(name: Option<&str>, period: Duration, before: Option<System>) -> Result<Self> {
-        let chosen = choose(Direction::Output, name, period, 2, before)?;
-        let channels = usize::from(chosen.channels).min(2);
+    fn start(chosen: Chosen) -> Result<Self> {
+        let (period, channels) = (chosen.period, usize::from(chosen.channels).min(2));
         let outlet = match &chosen.way {
             #[cfg(target_os = "linux")]
             Way::Pulse => {

@@ -9,6 +9,7 @@ use cpal::{FromSample, SizedSample};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::lookout::{Changes, Lookout, Retry};
+use super::opening::{Found, Opening, find};
 use super::select::{Chosen, Name, System, choose, explained};
 use super::shared::{Pulse, Shared};
 use super::stream::{Hears, Stream};
@@ -18,15 +19,20 @@ use crate::resample::Resampler;
 use crate::stop::Stop;
 use crate::timeline::Timeline;
 
-/// A microphone that is listened to. It may come and go; while there is none, time passes.
+/// A microphone that is listened to. It may come and go; while there is none, time passes in silence.
 pub(crate) struct Microphone {
     wanted: Option<String>,
     period: Duration,
     /// One, or two that are interleaved.
     channels: usize,
-    running: Running,
+    running: Option<Running>,
+    opening: Option<Opening<Running>>,
+    /// The device in use, or the last one.
+    name: Name,
+    system: System,
     lookout: Lookout,
     changes: Changes,
+    retry: Retry,
     ready: Vec<f32>,
     timeline: Option<Timeline>,
     /// The number of the next sample.
@@ -53,14 +59,19 @@ impl Microphone {
     /// both are that.
     pub(crate) fn open(wanted: Option<&str>, period: Duration, channels: usize) -> Result<Self> {
         let instead = "--input FILE talks from a file instead";
-        let running = explained(Running::start(wanted, period, channels, None), "microphone", instead)?;
+        let opened = choose(Direction::Input, wanted, period, channels as u16, None);
+        let running = explained(opened.and_then(|chosen| Running::start(chosen, channels)), "microphone", instead)?;
         Ok(Self {
             wanted: wanted.map(str::to_owned),
             period,
             channels,
+            name: running.name.clone(),
+            system: running.system,
             lookout: Lookout::start(Direction::Input, wanted, running.system)?,
-            running,
+            running: Some(running),
+            opening: None,
             changes: Changes::new("microphone"),
+            retry: Retry::new(Instant::now()),
             ready: Vec::new(),
             timeline: None,
             at: 0,
@@ -72,34 +83,31 @@ impl Microphone {
         self.channels
     }
 
-    /// Waits for a whole frame and tells the number of its first sample. If everything is to end it is silent.
+    /// Waits for a whole frame and tells the number of its first sample. Without a device, or if everything is to end, it is
+    /// silent.
     pub(crate) fn next(&mut self, frame: &mut [f32], stop: &Stop) -> u64 {
-        self.running.shared.adopt();
+        let samples = frame.len() / self.channels;
         while self.ready.len() < frame.len() {
             if stop.is_asked() {
                 frame.fill(0.0);
                 return self.at;
             }
-            let missing = (frame.len() - self.ready.len()) / self.channels;
-            self.running.wait(missing);
-            self.running.drain(&mut self.ready, self.channels);
-            if self.timeline.is_none() && !self.ready.is_empty() {
-                self.timeline = Some(Timeline::ago((self.ready.len() / self.channels) as u64));
+            let now = Instant::now();
+            self.take_opened(now);
+            match self.running {
+                Some(_) => self.listen(samples - self.ready.len() / self.channels, now),
+                None => self.pass(samples, now),
             }
-            if self.running.is_dead(Instant::now()) {
-                self.restart(stop);
-            } else if self.lookout.sees_better(&self.running.name) {
-                self.lookout.forget();
-                self.search();
-            }
-            let missed = self.running.shared.missed.swap(0, Ordering::Relaxed);
-            self.at += missed * u64::from(RATE) / u64::from(self.running.rate);
         }
         frame.copy_from_slice(&self.ready[..frame.len()]);
         self.ready.drain(..frame.len());
-        let at = self.at;
-        self.at += (frame.len() / self.channels) as u64;
-        at
+        self.at += samples as u64;
+        self.at - samples as u64
+    }
+
+    /// Whether there is a device.
+    pub(crate) fn is_there(&self) -> bool {
+        self.running.is_some()
     }
 
     /// When sample 0 was heard.
@@ -109,46 +117,88 @@ impl Microphone {
 
     /// What the device in use is called.
     pub(crate) fn device(&self) -> &str {
-        &self.running.name.title
+        &self.name.title
     }
 
-    fn restart(&mut self, stop: &Stop) {
+    /// Takes what the device brings, until so many samples are there, but not for long.
+    fn listen(&mut self, missing: usize, now: Instant) {
+        let Some(running) = &mut self.running else { return };
+        if running.is_dead(now) {
+            return self.lose(now);
+        }
+        running.wait(missing);
+        running.drain(&mut self.ready, self.channels);
+        if self.timeline.is_none() && !self.ready.is_empty() {
+            self.timeline = Some(Timeline::ago((self.ready.len() / self.channels) as u64));
+        }
+        let missed = running.shared.missed.swap(0, Ordering::Relaxed);
+        self.at += missed * u64::from(RATE) / u64::from(running.rate);
+        // The one in use is listened to until the better one is open.
+        if self.opening.is_none() && self.lookout.sees_better(&running.name) && self.retry.is_due(now) {
+            self.lookout.forget();
+            self.search();
+        }
+    }
+
+    /// Lets time pass without a device: a frame of silence is there once it would have been heard.
+    fn pass(&mut self, samples: usize, now: Instant) {
+        if self.opening.is_none() && self.retry.is_due(now) {
+            self.search();
+        }
+        let due = self.timeline.get_or_insert_with(Timeline::now).instant(self.at + samples as u64);
+        match due.checked_duration_since(now) {
+            Some(early) => thread::park_timeout(early),
+            None => self.ready.resize(samples * self.channels, 0.0),
+        }
+    }
+
+    fn lose(&mut self, now: Instant) {
+        self.running = None;
         self.lookout.forget();
-        let mut retry = Retry::new(Instant::now());
-        while !stop.wait(retry.wait(Instant::now())) {
-            if retry.is_due(Instant::now()) && self.search() {
-                return;
-            }
+        self.retry = Retry::new(now);
+        self.go_on(now);
+    }
+
+    /// Begins to look for the device that is wanted, or for any other.
+    fn search(&mut self) {
+        let (wanted, period, channels, system) = (self.wanted.clone(), self.period, self.channels, self.system);
+        let in_use = self.running.as_ref().map(|running| running.name.clone());
+        let choose =
+            move |wanted: Option<&str>| choose(Direction::Input, wanted, period, channels as u16, Some(system));
+        let start = move |chosen| Running::start(chosen, channels);
+        match Opening::start(move || find(wanted.as_deref(), in_use.as_ref(), choose, start)) {
+            Ok(opening) => self.opening = Some(opening),
+            Err(error) => self.changes.none(&self.name, &error),
         }
     }
 
-    /// Looks for the device that is wanted, or for any other; whether one is in use.
-    fn search(&mut self) -> bool {
-        let before = Some(self.running.system);
-        let wanted = Running::start(self.wanted.as_deref(), self.period, self.channels, before);
-        let is_wanted = wanted.is_ok() && self.wanted.is_some();
-        // Where a named device has gone, any other is better than silence.
-        match wanted.or_else(|_| Running::start(None, self.period, self.channels, before)) {
-            Ok(running) => {
-                self.changes.uses(&self.running.name, &running.name, is_wanted);
-                self.running = running;
-                self.running.shared.adopt();
-                self.ready.clear();
-                let now = self.timeline.map_or(0, |timeline| timeline.sample(Instant::now()));
-                self.at = self.at.max(now);
-                true
+    /// Uses the device that was looked for, once it is open.
+    fn take_opened(&mut self, now: Instant) {
+        let Some(opened) = self.opening.as_ref().and_then(Opening::outcome) else { return };
+        self.opening = None;
+        match opened {
+            Ok(Found { running, is_wanted }) => {
+                self.changes.uses(&self.name, &running.name, is_wanted);
+                self.name = running.name.clone();
+                self.running = Some(running);
+                self.retry = Retry::new(now);
+                self.go_on(now);
             }
-            Err(error) => {
-                self.changes.none(&self.running.name, &error);
-                false
-            }
+            Err(error) if self.running.is_none() => self.changes.none(&self.name, &error),
+            Err(error) => tracing::debug!("A better microphone could not be opened: {error:#}"),
         }
+    }
+
+    /// What comes next is heard now, not when the last device brought something.
+    fn go_on(&mut self, now: Instant) {
+        self.ready.clear();
+        let now = self.timeline.map_or(0, |timeline| timeline.sample(now));
+        self.at = self.at.max(now);
     }
 }
 
 impl Running {
-    fn start(name: Option<&str>, period: Duration, wanted: usize, before: Option<System>) -> Result<Self> {
-        let chosen = choose(Direction::Input, name, period, wanted as u16, before)?;
+    fn start(chosen: Chosen, wanted: usize) -> Result<Self> {
         let channels = usize::from(chosen.channels).min(wanted);
         let (producer, ring) = RingBuffer::new(RING * channels);
         let shared = Arc::new(Shared::default());
@@ -167,6 +217,7 @@ impl Running {
 
     /// Sleeps until that many samples, at 48 kHz, are there, but not long.
     fn wait(&self, samples: usize) {
+        self.shared.adopt();
         let wanted = (samples * self.rate as usize).div_ceil(RATE as usize);
         self.shared.wake.store(wanted, Ordering::Release);
         if self.ring.slots() / self.channels < wanted {

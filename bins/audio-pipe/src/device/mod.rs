@@ -11,6 +11,7 @@ mod loopback;
 mod loudspeaker;
 mod margin;
 mod microphone;
+mod opening;
 mod priority;
 #[cfg(target_os = "linux")]
 mod pulse;

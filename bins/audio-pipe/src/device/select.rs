@@ -179,10 +179,15 @@ impl Host {
         })
     }
 
+    /// The device that the system uses if none is named. What hears a loudspeaker is no microphone unless somebody names it: the
+    /// others would hear themselves.
     pub(super) fn default_device(&mut self, direction: Direction) -> Option<Device> {
         let host = match self {
             #[cfg(target_os = "linux")]
-            Self::Pulse(connection) => return connection.default_device(direction).ok()?.map(Device::Pulse),
+            Self::Pulse(connection) => {
+                let device = connection.default_device(direction).ok()??;
+                return (!device.facts.is_monitor).then_some(Device::Pulse(device));
+            }
             Self::Cpal(host) => host,
         };
         if host.id().name() == "ALSA" {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use wire::agent::FromPuncher;
+use wire::voice::Flags;
 
 use crate::hub::Hub;
 use crate::server::Server;
@@ -133,6 +134,43 @@ fn a_talk_whose_sound_server_hangs_still_answers_and_still_ends() {
     assert_eq!(code, Some(0), "{said}");
     hub.tell(0, &FromPuncher::Closing);
     assert!(talk.process.wait().expect("an end").success());
+}
+
+#[test]
+fn who_lost_the_microphone_is_seen_to_be_silent_and_to_record() {
+    let Some(mut server) = Server::start() else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let (hub, sock, out) = (Hub::start(dir.path(), 1), dir.path().join("0.sock"), dir.path().join("out.wav"));
+    let args = ["talk", "--sock", text(&sock), "--microphone", "heard", "--output", text(&out)];
+    let mut talk = Listener::start(server.run(args));
+    hub.wait_for(|seen| seen.frames > 0 && !seen.flags[&0].has(Flags::MUTED));
+
+    server.kill();
+    talk.until("word of the loss", |talk| talk.has_said("The microphone"));
+    hub.wait_for(|seen| seen.flags[&0].has(Flags::MUTED));
+    let recorded = dir.path().join("recorded");
+    let (code, said) = outcome(&mut hub.command(0, &["record", "start", text(&recorded)]));
+    assert_eq!(code, Some(0), "{said}");
+    hub.wait_for(|seen| seen.flags[&0].has(Flags::MUTED.with(Flags::RECORDING)));
+
+    assert!(server.restart());
+    hub.wait_for(|seen| !seen.flags[&0].has(Flags::MUTED));
+    talk.end();
+}
+
+#[test]
+fn what_hears_a_loudspeaker_is_a_microphone_only_if_it_is_named() {
+    let Some(server) = Server::start() else { return };
+    if !server.set_default_source("spk.monitor") {
+        return;
+    }
+    let (code, said) = outcome(&mut server.run(["capture"]));
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("no microphone: the system has none"), "{said}");
+
+    let mut ear = Listener::start(server.run(["capture", "--microphone", "spk.monitor"]));
+    ear.until("sound", |listener| listener.bytes > 0);
+    ear.end();
 }
 
 #[test]

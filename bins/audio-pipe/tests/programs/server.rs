@@ -92,6 +92,15 @@ impl Server {
         true
     }
 
+    /// Lets another device be heard if none is named; `false` if there is no pactl here.
+    pub(crate) fn set_default_source(&self, name: &str) -> bool {
+        if !has("pactl", "another default device") {
+            return false;
+        }
+        assert!(self.pactl().args(["set-default-source", name]).status().expect("pactl").success());
+        true
+    }
+
     /// Takes a sink away.
     pub(crate) fn unload(&self, module: &str, sink: &str) {
         let listed = self.pactl().args(["list", "short", "modules"]).output().expect("pactl");
