@@ -7,6 +7,7 @@ mod mix;
 mod session;
 mod track;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,11 +42,14 @@ pub(crate) struct Recorder {
 #[derive(Default)]
 struct State {
     running: Option<Running>,
+    /// How many there were.
+    begun: u64,
     /// Why the last recording ended, unless somebody wanted it to.
     failed: Option<String>,
 }
 
 struct Running {
+    number: u64,
     events: SyncSender<Event>,
     /// How many files were completed.
     done: Receiver<usize>,
@@ -73,30 +77,32 @@ impl Recorder {
     /// # Errors
     /// If it does already, or a file or folder can't be made.
     pub(crate) fn start(&self, what: &Record) -> Result<()> {
-        let mut state = self.state();
-        if let Some(running) = &state.running {
-            let error = anyhow!("{} is being recorded to; stop that first: audio-pipe record stop", running.place);
-            return Err(error).exit(Exit::Usage);
-        }
+        self.state().refuse_another()?;
         let start = Instant::now();
+        // A disk may take its time, and others want to know the state meanwhile.
         let session = Session::create(what, self.channels, start)?;
         let (events, queue) = mpsc::sync_channel(QUEUE);
         let (told, done) = mpsc::channel();
         let writer = self.clone();
         let place = what.path.clone();
+        let mut state = self.state();
+        state.refuse_another()?;
+        state.begun += 1;
+        let number = state.begun;
         self.switches.record(true);
         let work = move || {
-            let written = write(session, &queue);
+            let failed = |_| Err(anyhow!("the thread that writes it has failed"));
+            let written = catch_unwind(AssertUnwindSafe(|| write(session, &queue))).unwrap_or_else(failed);
             // From here on nobody can hand over what would be lost.
             drop(queue);
-            let _ = told.send(writer.end(written));
+            let _ = told.send(writer.end(number, written));
         };
         if let Err(error) = thread::Builder::new().name("recording".into()).spawn(work) {
             self.switches.record(false);
             return Err(error.into());
         }
         state.failed = None;
-        state.running = Some(Running { events, done, place, start, missed: Arc::default() });
+        state.running = Some(Running { number, events, done, place, start, missed: Arc::default() });
         Ok(())
     }
 
@@ -180,10 +186,13 @@ impl Recorder {
     }
 
     /// A recording is over, by itself or because somebody wanted it; returns how many files are complete.
-    fn end(&self, written: Result<usize>) -> usize {
+    fn end(&self, number: u64, written: Result<usize>) -> usize {
         let mut state = self.state();
-        self.switches.record(false);
-        let running = state.running.take();
+        let running = state.running.take_if(|running| running.number == number);
+        // After one that was stopped, and took its time to end, another may have begun.
+        if state.running.is_none() {
+            self.switches.record(false);
+        }
         let error = match written {
             Ok(files) => return files,
             Err(error) => error,
@@ -202,6 +211,14 @@ impl Recorder {
     }
 }
 
+impl State {
+    fn refuse_another(&self) -> Result<()> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let error = anyhow!("{} is being recorded to; stop that first: audio-pipe record stop", running.place);
+        Err(error).exit(Exit::Usage)
+    }
+}
+
 /// Writes until it is told to stop or can't.
 fn write(mut session: Session, queue: &Receiver<Event>) -> Result<usize> {
     loop {
@@ -210,7 +227,7 @@ fn write(mut session: Session, queue: &Receiver<Event>) -> Result<usize> {
                 session.hear(peer, name.as_deref(), &packet, at)?;
                 session.pass(at)?;
             }
-            Ok(Event::Left(peer)) => session.leave(peer),
+            Ok(Event::Left(peer)) => session.leave(peer, Instant::now())?,
             Err(RecvTimeoutError::Timeout) => session.pass(Instant::now())?,
             Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return session.finish(Instant::now()),
         }

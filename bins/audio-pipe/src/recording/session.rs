@@ -29,6 +29,8 @@ pub(super) struct Session {
     start: Instant,
     each: Option<PathBuf>,
     tracks: BTreeMap<PeerTag, Speaker>,
+    /// Files of speakers who have left.
+    completed: usize,
     mix: Option<Mix>,
     flushed: u64,
     /// Speakers beyond [`MOST_TRACKS`] were told of.
@@ -67,7 +69,7 @@ impl Session {
                 each = Some(path.to_owned());
             }
         }
-        Ok(Self { start, each, tracks: BTreeMap::new(), mix: mixed, flushed: 0, is_full: false })
+        Ok(Self { start, each, tracks: BTreeMap::new(), completed: 0, mix: mixed, flushed: 0, is_full: false })
     }
 
     /// Takes a packet of a speaker that came at `at`.
@@ -102,11 +104,14 @@ impl Session {
         speaker.go_on(now)
     }
 
-    /// Who has left may come back, and its file goes on then.
-    pub(super) fn leave(&mut self, peer: PeerTag) {
+    /// Completes the file of a speaker who has left; who comes back has another one.
+    pub(super) fn leave(&mut self, peer: PeerTag, at: Instant) -> Result<()> {
         if let Some(mix) = &mut self.mix {
             mix.leave(peer);
         }
+        let Some(mut speaker) = self.tracks.remove(&peer) else { return Ok(()) };
+        self.completed += 1;
+        speaker.finish(super::samples(at.saturating_duration_since(self.start)))
     }
 
     /// Writes what is due.
@@ -134,7 +139,7 @@ impl Session {
             let finished = speaker.finish(now);
             outcome = outcome.and(finished);
         }
-        let files = self.tracks.len() + usize::from(self.mix.is_some());
+        let files = self.completed + self.tracks.len() + usize::from(self.mix.is_some());
         outcome.and(self.mix.map_or(Ok(()), Mix::finish)).map(|()| files)
     }
 }
