@@ -204,7 +204,8 @@ pub(crate) struct SinkArgs {
     /// Play everybody about as loud as the others
     #[arg(long)]
     pub(crate) loudness: bool,
-    /// Record every speaker to a WAV file of its own in this folder, with stats.json about them
+    /// For measuring: write every speaker as it is played to a WAV file of its own in this new or empty folder, with stats.json about
+    /// them; what the disk can't take ends the call
     #[arg(long, value_name = "DIR")]
     pub(crate) record_each: Option<PathBuf>,
     /// Write figures about the run to this file at the end

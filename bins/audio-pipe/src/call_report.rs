@@ -1,5 +1,6 @@
 //! The page about a call, for `talk --report`.
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -92,6 +93,11 @@ fn ensure_file(file: &Path) -> Result<()> {
     ensure!(!file.is_dir(), "it is a folder: name a file in it");
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     ensure!(folder.is_dir(), "there is no folder {}: make it first", folder.display());
+    // The page will be written beside the file, if that is one.
+    if !file.exists() || file.is_file() {
+        let probe = folder.join(format!(".report-{}.part", std::process::id()));
+        File::create_new(&probe).and_then(|_| fs::remove_file(&probe)).context("nothing can be written there")?;
+    }
     Ok(())
 }
 
@@ -120,7 +126,8 @@ mod tests {
     fn a_file_that_can_not_be_is_found_out_before_the_call() {
         let dir = tempfile::tempdir().expect("a folder");
         assert!(check(&dir.path().join("report.html")).is_ok() && check(Path::new("report.html")).is_ok());
-        for wrong in [dir.path().to_owned(), dir.path().join("no/report.html")] {
+        assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0, "nothing is left of it");
+        for wrong in [dir.path().to_owned(), dir.path().join("no/report.html"), "/proc/report.html".into()] {
             assert_eq!(edge::code_of(&check(&wrong).expect_err("wrong")), Exit::CannotCreate);
         }
     }

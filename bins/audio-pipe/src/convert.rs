@@ -17,6 +17,7 @@ const AT_ONCE: usize = 4800;
 
 /// `audio-pipe encode`.
 pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
+    file::refuse_same(&args.input, &args.output)?;
     let pcm = file::open_pcm(&args.input, args.raw.layout())?;
     let found = pcm.layout();
     let channels = if found.channels == 2 && !args.mono { 2 } else { 1 };
@@ -54,6 +55,7 @@ pub(crate) fn encode(args: &EncodeArgs) -> Result<()> {
 
 /// `audio-pipe decode`.
 pub(crate) fn decode(args: &DecodeArgs) -> Result<()> {
+    file::refuse_same(&args.input, &args.output)?;
     let input = file::open(&args.input)?;
     let named = || format!("read {}", shown(&args.input, "the standard input"));
     let mut opus = OpusReader::new(input).with_context(named)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use edge::{Exit, WithExit};
 use wire::PeerTag;
 
@@ -29,9 +29,14 @@ struct Track {
 }
 
 impl Recordings {
-    /// Makes the folder if it is missing. The recordings will have so many channels.
+    /// Makes the folder if it is missing; nothing may be in it. The recordings will have so many channels.
     pub(crate) fn create(dir: &Path, channels: usize) -> Result<Self> {
-        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display())).exit(Exit::CannotCreate)?;
+        let made = fs::create_dir_all(dir).and_then(|()| fs::read_dir(dir));
+        let mut there = made.with_context(|| format!("create {}", dir.display())).exit(Exit::CannotCreate)?;
+        if there.next().is_some() {
+            let error = anyhow!("{} has files in it, which might be written over: name a new folder", dir.display());
+            return Err(error).exit(Exit::CannotCreate);
+        }
         Ok(Self { dir: dir.to_owned(), channels, files: BTreeMap::new() })
     }
 
@@ -92,7 +97,8 @@ impl Track {
 pub(crate) fn file_stem(name: &str) -> String {
     let safe = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
     let stem: String = name.chars().map(safe).take(MAX_NAME).collect();
-    stem.trim_matches('_').to_owned()
+    // What begins with a hyphen is an option to other programs.
+    stem.trim_start_matches(['_', '-']).trim_end_matches('_').to_owned()
 }
 
 #[cfg(test)]
@@ -120,15 +126,23 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_with_files_in_it_is_not_written_to() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("ann.wav"), "of yesterday").expect("a file");
+        let error = Recordings::create(dir.path(), 1).err().expect("refused");
+        assert_eq!(edge::code_of(&error), Exit::CannotCreate);
+    }
+
+    #[test]
     fn a_name_that_is_a_path_stays_in_the_folder_and_two_of_one_name_have_two_files() {
         let dir = tempfile::tempdir().expect("a folder");
         let mut recordings = Recordings::create(dir.path(), 1).expect("a folder");
-        let names = [Some("../../x\u{202e}/y"), Some("ann"), Some("ann"), Some("//"), None];
+        let names = [Some("../../x\u{202e}/y"), Some("ann"), Some("ann"), Some("//"), None, Some("--rf-")];
         let files = names.into_iter().zip(1..).map(|(name, tag)| {
             recordings.write(PeerTag(tag), name, 0, &[0.1]).expect("a file");
             recordings.file(PeerTag(tag)).expect("a name").to_owned()
         });
         let files: Vec<_> = files.collect();
-        assert_eq!(files, ["x__y.wav", "ann.wav", "ann-3.wav", "speaker-4.wav", "speaker-5.wav"]);
+        assert_eq!(files, ["x__y.wav", "ann.wav", "ann-3.wav", "speaker-4.wav", "speaker-5.wav", "rf-.wav"]);
     }
 }

@@ -16,7 +16,7 @@ use report::Stages;
 use voice::{Packetizer, Plan, Receivers};
 use wire::PeerTag;
 use wire::agent::{FromPuncher, Peers, ToPuncher, VoiceRecord};
-use wire::local::{Ask, Local};
+use wire::local::{Ask, Local, Refusal};
 use wire::peer::Lane;
 use wire::voice::{Report, Voice};
 
@@ -25,6 +25,7 @@ use crate::call_report::{self, CallReport};
 use crate::capture::{self, Source};
 use crate::control::{self, Desk, Switches};
 use crate::far_end::far_end;
+use crate::file;
 use crate::headset;
 use crate::meter::Meter;
 use crate::own_voice::OwnVoice;
@@ -42,7 +43,7 @@ const HANG_OVER: Duration = Duration::from_secs(1);
 /// How long the threads may take to end. One may be stuck in a read.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Questions that wait for an answer; more of them hold the sound up.
+/// Questions that wait for an answer; more of them are refused.
 const MAX_ASKS: usize = 64;
 
 /// What the threads of a talk share.
@@ -61,9 +62,12 @@ struct Talk {
 pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     let switches = Arc::new(Switches::new(args.mute, args.deafen));
     let stop = Stop::on_signals(Arc::clone(&switches))?;
-    // Everything that can be wrong here is found before the others see us.
+    // Everything that can be wrong here is found before the others hear us.
     let ready = edge::ready::Ready::open(args.ready_fd)?;
     args.report.as_deref().map_or(Ok(()), call_report::check)?;
+    if let (Some(input), Some(output)) = (&args.source.input, &args.sink.output) {
+        file::refuse_same(input, output)?;
+    }
     let mut settings = args.source.voice.settings()?;
     let packets = capture::packetizer(&args.source)?;
     let frame = packets.block();
@@ -79,9 +83,10 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     let voice = args.source.voice_settings(settings, frame)?;
     let own = OwnVoice::new(voice.clone(), frame, Some(reference));
     let channels = sink.channels(&args.sink);
+    // Files that are there are written over only when there is a call to write.
+    let (client, opened) = Client::connect(&args.target, Lane::Voice, "audio-pipe")?;
     let room = Arc::new(Mutex::new(Room::new(&args.sink, channels, Arc::clone(&switches))?));
     enter(&room).tell(played);
-    let (client, opened) = Client::connect(&args.target, Lane::Voice, "audio-pipe")?;
     let recorder = Recorder::new(Arc::clone(&switches), &opened.name, args.sink.channels().max(args.source.channels()));
     enter(&room).record(recorder.clone());
     let desk = Desk::new(switches, voice, Arc::clone(&room), recorder.clone(), &args.source);
@@ -95,7 +100,7 @@ pub(crate) fn talk(args: &TalkArgs, json: bool) -> Result<()> {
     let talk = Talk { stop, writer: client.writer(), room, receivers, desk, recorder, report };
     if talk.report.is_wanted() {
         let (watching, target) = (talk.clone(), args.target.clone());
-        start("paths", move || watching.report.watch_paths(&target, &watching.stop))?;
+        start("paths", &talk.stop, move || watching.report.watch_paths(&target, &watching.stop))?;
     }
     let captured = talk.start_capture(args, source, packets, own)?;
     let played = talk.start_playback(args, sink, client)?;
@@ -125,7 +130,7 @@ impl Talk {
         let (done, result) = mpsc::channel();
         let (talk, exit_at_end) = (self.clone(), args.exit_at_end);
         let mut sender = Sender { talk: self.clone(), least_loss: args.source.expected_loss, ended: false };
-        start("capture", move || {
+        start("capture", &self.stop, move || {
             let switches = &talk.desk.switches;
             let captured =
                 capture::run(&mut source, &mut packets, &mut own, switches, &talk.stop, |packets| sender.send(packets));
@@ -146,7 +151,7 @@ impl Talk {
         let (done, result) = mpsc::channel();
         let (talk, timeline) = (self.clone(), Timeline::at(args.source.start_at));
         let asks = self.start_desk()?;
-        start("playback", move || {
+        start("playback", &self.stop, move || {
             let lane = VoiceLane { talk: talk.clone(), client, asks };
             talk.stop.check(playback::run(sink, &talk.room, timeline, &talk.stop, lane));
             let _ = done.send(());
@@ -158,7 +163,7 @@ impl Talk {
     fn start_desk(&self) -> Result<mpsc::SyncSender<(u64, Ask)>> {
         let (asks, asked) = mpsc::sync_channel(MAX_ASKS);
         let talk = self.clone();
-        start("desk", move || {
+        start("desk", &self.stop, move || {
             for (id, what) in asked {
                 let answer = talk.desk.answer(what);
                 // When `puncher` is gone nobody waits for it.
@@ -231,11 +236,23 @@ struct VoiceLane {
     asks: mpsc::SyncSender<(u64, Ask)>,
 }
 
+impl VoiceLane {
+    /// Hands a question to the desk, for which no sound waits.
+    fn pass_on(&self, id: u64, what: Ask) {
+        if self.asks.try_send((id, what)).is_err() {
+            let why = format!("{MAX_ASKS} questions wait for an answer already; try again later");
+            let answer = Err(Refusal { why, exit: Exit::TryAgain as u8 });
+            // When `puncher` is gone nobody waits for it.
+            let _ = self.talk.writer.send(&ToPuncher::Local(Local::Answer { id, answer }));
+        }
+    }
+}
+
 impl playback::Source for VoiceLane {
     fn hear(&mut self) -> Result<()> {
         while !self.talk.stop.is_asked() {
             match self.client.poll()? {
-                Answer::Record(FromPuncher::Local(Local::Ask { id, what })) => drop(self.asks.send((id, what))),
+                Answer::Record(FromPuncher::Local(Local::Ask { id, what })) => self.pass_on(id, what),
                 Answer::Record(record) => self.talk.handle(record),
                 Answer::TimedOut => break,
                 Answer::Ended => return Err(anyhow!("puncher has ended")).exit(Exit::Unavailable),
@@ -294,6 +311,40 @@ impl Sender {
     }
 }
 
-fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+/// Starts a thread without which there is no talk: if it panics, everything ends.
+fn start(name: &'static str, stop: &Stop, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let watched = Watched { name, stop: stop.clone() };
+    let work = move || {
+        let _watched = watched;
+        work();
+    };
     thread::Builder::new().name(name.into()).spawn(work).map(drop).context("start a thread")
+}
+
+/// A thread of a talk, as long as it runs.
+struct Watched {
+    name: &'static str,
+    stop: Stop,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.stop.check(Err(anyhow!("the {} has failed", self.name)).exit(Exit::Bug));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_ends_the_talk() {
+        let stop = Stop::default();
+        start("playback", &stop, || panic!("as it should")).expect("a thread");
+        while !stop.wait(Duration::from_secs(1)) {}
+        let error = stop.outcome().expect_err("a failure");
+        assert_eq!((edge::code_of(&error), error.to_string()), (Exit::Bug, "the playback has failed".to_owned()));
+    }
 }

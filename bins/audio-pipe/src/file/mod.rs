@@ -9,9 +9,10 @@ mod wav;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use edge::{Exit, WithExit};
 
 pub(crate) use ogg::{OpusWriter, opus_headers};
@@ -49,6 +50,19 @@ pub(crate) fn create(path: &Path) -> Result<File> {
         return Ok(stdout.into());
     }
     File::create(path).with_context(|| format!("create {}", path.display())).exit(Exit::CannotCreate)
+}
+
+/// Refuses to write what is being read, which would be lost.
+pub(crate) fn refuse_same(input: &Path, output: &Path) -> Result<()> {
+    let id = |path: &Path| {
+        let data = path.metadata().ok().filter(|data| !is_standard(path) && data.is_file())?;
+        Some((data.dev(), data.ino()))
+    };
+    if id(input).is_some_and(|input| id(output) == Some(input)) {
+        let error = anyhow!("{} is read, so it can't be written as well: name another output", input.display());
+        return Err(error).exit(Exit::Usage);
+    }
+    Ok(())
 }
 
 /// Opens a WAV file, or bare samples if `raw` tells their layout.

@@ -196,7 +196,8 @@ fn bad_input_is_one_clear_sentence_and_the_right_code() {
     write_wav(&wav, &voice(0.2), 48_000, 1);
     std::fs::write(&text_file, "this is a note and not a sound").expect("a file");
     let (wav, note, none, folder) = (text(&wav), text(&text_file), text(&none), text(dir.path()));
-    let rows: [(&[&str], i32, &str); 9] = [
+    let rows: [(&[&str], i32, &str); 10] = [
+        (&["encode", wav, wav], 64, "it can't be written as well"),
         (&["encode", note, "-"], 65, "not a WAV file: it does not begin with a RIFF WAVE header"),
         (&["capture", "--input", note], 65, "not a WAV file: it does not begin with a RIFF WAVE header"),
         (&["decode", note, "-"], 65, "not an Ogg file"),
