@@ -113,7 +113,8 @@ impl<D: Decode> Voiced<D> {
 
     pub(crate) fn presence(&self, is_evened: bool) -> Presence {
         let flags = self.newest.map_or(Flags::default(), |(.., flags)| flags);
-        let flags = if flags.has(Flags::STREAM_END) { Flags::default() } else { flags };
+        // A microphone that was off does not go on by the end of the stream.
+        let flags = if flags.has(Flags::STREAM_END) { flags.without(Flags::RECORDING) } else { flags };
         let evened_db = if is_evened { self.loudness.gain_db() } else { 0.0 };
         Presence { flags, is_talking: self.activity.is_talking(), evened_db, channels: self.speaker.channels() }
     }

@@ -106,6 +106,12 @@ impl Flags {
         Self(self.0 | other.0)
     }
 
+    /// These bits, but none of `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether all bits of `other` are set.
     pub fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -134,8 +134,12 @@ fn who_talks_and_who_is_muted_is_known() {
     }
     assert!(!presence(&room).is_talking && presence(&room).flags.has(muted));
 
-    room.say_with(ALICE, 0, muted.with(Flags::STREAM_END));
-    assert_eq!(presence(&room).flags, Flags::default());
+    room.say_with(ALICE, 0, muted.with(Flags::RECORDING));
+    assert!(presence(&room).flags.has(Flags::RECORDING));
+    room.frames += 1;
+    room.say_with(ALICE, 0, muted.with(Flags::RECORDING).with(Flags::STREAM_END));
+    let flags = presence(&room).flags;
+    assert!(flags.has(muted) && !flags.has(Flags::RECORDING), "the end of a stream turns no microphone on");
 }
 
 #[test]
