@@ -1,5 +1,6 @@
 //! Whether what is played can come back through the microphone.
 
+use edge::Remote;
 use speech::Settings;
 
 /// What the names of devices that are worn at the ears have in them.
@@ -23,6 +24,7 @@ pub(crate) fn adapt(
     match (settings.echo, is_worn(microphone, loudspeaker)) {
         (true, true) if !is_asked => {
             settings.echo = false;
+            let loudspeaker = Remote(loudspeaker).show();
             Some(format!(
                 "{loudspeaker} is a headset, so echo cancellation stays off and costs no delay; --echo on insists"
             ))

@@ -55,11 +55,10 @@ fn show(args: &LatencyArgs, loopback: &Loopback, took: &[Duration], json: bool) 
     ];
     let text = if json {
         let [loudspeaker, microphone] = sides.map(|(_, side, asked)| describe(side, asked));
-        serde_json::json!({
+        edge::json_line(&serde_json::json!({
             "v": 1, "type": "latency", "median_ms": ms(0.5), "p95_ms": ms(0.95), "min_ms": ms(0.0), "max_ms": ms(1.0),
             "played": args.clicks, "heard": took.len(), "loudspeaker": loudspeaker, "microphone": microphone,
-        })
-        .to_string()
+        }))?
     } else {
         let mut lines: Vec<String> = sides.iter().map(|(kind, side, asked)| line(kind, side, *asked)).collect();
         if let (Some(median), Some(p95), Some(most)) = (ms(0.5), ms(0.95), ms(1.0)) {

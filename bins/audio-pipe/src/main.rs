@@ -70,20 +70,19 @@ fn devices(json: bool) -> Result<()> {
             device::Direction::Input => "microphone",
             device::Direction::Output => "loudspeaker",
         };
-        let line = if json { device_json(kind, &device) } else { device_line(kind, &device) };
+        let line = if json { edge::json_line(&device_json(kind, &device))? } else { device_line(kind, &device) };
         writeln!(out, "{line}").context("write to the standard output").exit(Exit::Io)?;
     }
     Ok(())
 }
 
-fn device_json(kind: &str, device: &device::Listed) -> String {
+fn device_json(kind: &str, device: &device::Listed) -> serde_json::Value {
     let device::Listed { host, name, facts, default, .. } = device;
     serde_json::json!({
         "v": 1, "type": kind, "host": host, "id": name.id, "name": name.title, "default": default,
         "rate": facts.rate, "channels": facts.channels, "latency_ms": facts.latency_us.map(|us| us as f64 / 1000.0),
         "muted": facts.is_muted, "bluetooth": facts.is_bluetooth, "monitor": facts.is_monitor,
     })
-    .to_string()
 }
 
 fn device_line(kind: &str, device: &device::Listed) -> String {

@@ -22,6 +22,8 @@ use crate::recording::Recorder;
 use crate::stats::{Played, Speaker, Stats};
 use crate::timeline::unix_ns;
 
+/// Figures of so many who have left are kept; of more, who left first is forgotten.
+const MOST_GONE: usize = 1000;
 /// What is silent, in -dBov.
 const SILENCE: u8 = 127;
 
@@ -157,6 +159,9 @@ impl Room {
     pub(crate) fn leave(&mut self, peer: PeerTag) {
         let speaker = self.mixer.stats().find(|(tag, _)| *tag == peer).map(|(_, stats)| stats);
         self.gone.extend(speaker.map(|stats| self.describe(peer, stats)));
+        if self.gone.len() > MOST_GONE {
+            self.gone.remove(0);
+        }
         self.people.remove(&peer);
         if let Some(recorder) = &self.recorder {
             recorder.leave(peer);

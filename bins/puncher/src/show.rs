@@ -17,7 +17,7 @@ pub(crate) fn peers(target: &Target, common: &Common) -> anyhow::Result<()> {
     let (mut client, _) = Client::connect(target, Lane::Control, "puncher peers")?;
     let mut stdout = std::io::stdout().lock();
     for peer in client.roster()? {
-        let line = if common.json { json_line(&peer) } else { line(&peer) };
+        let line = if common.json { edge::json_line(&peer_json(&peer))? } else { line(&peer) };
         writeln!(stdout, "{line}").context("write to stdout").exit(Exit::Io)?;
     }
     Ok(())
@@ -37,7 +37,7 @@ fn line(peer: &PeerStatus) -> String {
     format!("peer {} {addr} {}{rtt}{via}{secure}", Remote(&peer.name).show(), peer.path)
 }
 
-fn json_line(peer: &PeerStatus) -> String {
+fn peer_json(peer: &PeerStatus) -> serde_json::Value {
     json!({
         "v": 1,
         "type": "peer",
@@ -49,5 +49,4 @@ fn json_line(peer: &PeerStatus) -> String {
         "rtt_ms": peer.rtt_us.map(|us| (us + 500) / 1000),
         "secure": peer.secure,
     })
-    .to_string()
 }

@@ -60,13 +60,20 @@ pub fn logging(verbose: u8, quiet: bool) {
         (_, 2) => "debug",
         _ => "trace",
     };
-    let wanted = ["PUNCHLINE_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok());
-    let wanted = wanted.and_then(|text| EnvFilter::try_new(text).ok());
+    let wanted = ["PUNCHLINE_LOG", "RUST_LOG"].into_iter().find_map(|name| Some((name, std::env::var(name).ok()?)));
+    let (wanted, wrong) = match wanted.map(|(name, text)| (name, EnvFilter::try_new(text))) {
+        Some((_, Ok(filter))) => (Some(filter), None),
+        Some((name, Err(error))) => (None, Some((name, error))),
+        None => (None, None),
+    };
     let is_for_people = verbose == 0 && wanted.is_none();
     let filter = wanted.unwrap_or_else(|| EnvFilter::new(level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact();
     // A second call, as in tests, changes nothing.
     let _ = if is_for_people { log.without_time().with_target(false).try_init() } else { log.try_init() };
+    if let Some((name, error)) = wrong {
+        tracing::warn!("{name} is ignored ({error}); it takes a level such as debug, or module=level");
+    }
 }
 
 /// Asks the system for SIGTERM at the parent's end; where it can't be asked, says so.

@@ -48,18 +48,18 @@ impl Check {
         Self { verdict: Verdict::Fail, exit, ..Self::ok(name, text) }
     }
 
-    fn line(&self, is_json: bool) -> String {
+    fn line(&self, is_json: bool) -> serde_json::Result<String> {
         let Self { name, verdict, text, .. } = self;
         if is_json {
-            return serde_json::json!({ "v": 1, "type": "check", "name": name, "verdict": verdict, "text": text })
-                .to_string();
+            let check = serde_json::json!({ "v": 1, "type": "check", "name": name, "verdict": verdict, "text": text });
+            return crate::json_line(&check);
         }
         let word = match verdict {
             Verdict::Ok => "ok",
             Verdict::Warn => "warn",
             Verdict::Fail => "FAIL",
         };
-        format!("{word:<5} {name:<13} {text}")
+        Ok(format!("{word:<5} {name:<13} {text}"))
     }
 }
 
@@ -70,7 +70,7 @@ impl Check {
 pub fn report(checks: &[Check], is_json: bool) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     for check in checks {
-        writeln!(stdout, "{}", check.line(is_json)).context("write to stdout").exit(Exit::Io)?;
+        writeln!(stdout, "{}", check.line(is_json)?).context("write to stdout").exit(Exit::Io)?;
     }
     match checks.iter().find(|check| check.verdict == Verdict::Fail) {
         Some(failed) => Err(anyhow!("{}: {}", failed.name, failed.text)).exit(failed.exit),
@@ -85,9 +85,16 @@ mod tests {
     #[test]
     fn a_check_is_a_line_for_people_or_an_object_for_scripts() {
         let check = Check::warn("sound", "it is low; turn it up");
-        assert_eq!(check.line(false), "warn  sound         it is low; turn it up");
-        let line: serde_json::Value = serde_json::from_str(&check.line(true)).expect("JSON");
+        assert_eq!(check.line(false).expect("a line"), "warn  sound         it is low; turn it up");
+        let line = check.line(true).expect("a line");
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!((&line["type"], &line["verdict"]), (&"check".into(), &"warn".into()));
+    }
+
+    #[test]
+    fn what_a_device_calls_itself_draws_nothing_in_json() {
+        let line = Check::ok("microphone", "\u{9b}2J\u{202e}").line(true).expect("a line");
+        assert!(line.contains(r"\u009b2J\u202e"), "{line:?}");
     }
 
     #[test]
