@@ -221,8 +221,9 @@ impl Mesh {
 
     /// The first thing to do on either side.
     fn start(&mut self, mut current: Current, ours: &Router, theirs: &Router, now: Instant) {
-        tracing::debug!(tag = %current.tag, leads = current.leads, "a guess begins");
-        if Pair::needs_scout(ours, theirs) {
+        let attempt = self.attempt_at(current.tag);
+        tracing::debug!(tag = %current.tag, leads = current.leads, attempt, "a guess begins");
+        if Pair::needs_scout(ours, theirs, attempt) {
             let id = self.seeded(current.number, "scout");
             current.stage = Stage::Scouting(Scout::new(self.paths.open_scout(), id, now));
             self.guessing.current = Some(current);
@@ -271,13 +272,17 @@ impl Mesh {
         current.stage = Stage::Running;
         let (tag, at, number, pair) = (current.tag, current.at, current.number, current.pair);
         let seed = u64::from_le_bytes(self.seeded(number, "ports")[..8].try_into().unwrap_or_default());
-        let attempt = self.peers.get(&tag).map_or(0, |peer| self.guessing.history.in_a_row(&peer.key));
-        let plan = pair.and_then(|pair| pair.plan(attempt, seed));
+        let plan = pair.and_then(|pair| pair.plan(self.attempt_at(tag), seed));
         let begun = plan.map(|plan| self.paths.begin_guess(tag, at, plan, now));
         if !matches!(begun, Some(Ok(()))) {
             tracing::debug!(%tag, ?begun, "no guess is possible");
             self.give_up_guess(now);
         }
+    }
+
+    /// How many guesses with a peer have failed right before.
+    fn attempt_at(&self, tag: PeerTag) -> u8 {
+        self.peers.get(&tag).map_or(0, |peer| self.guessing.history.in_a_row(&peer.key))
     }
 
     /// What the other side says about guessing.

@@ -81,7 +81,7 @@ impl Guess {
             router(kind, &seen)
         });
         for member in [0, 1] {
-            if Pair::needs_scout(&routers[member], &routers[1 - member]) {
+            if Pair::needs_scout(&routers[member], &routers[1 - member], 0) {
                 let scout = self.world.with(member, |agent, _| agent.open_scout());
                 routers[member].port = Some(self.world.observe_socket(member, scout).port());
             }

@@ -124,11 +124,12 @@ impl Pair {
     }
 
     /// Whether a fresh socket of ours has to be seen by the rendezvous before the start: because others follow it in a sequence, or
-    /// because our router may have given the main one another port meanwhile, when a foreseen port of the peer was pinged that
-    /// the peer's packet had come from before.
-    pub fn needs_scout(ours: &Router, theirs: &Router) -> bool {
+    /// because our router may have given the main one another port meanwhile, when a port of the peer was pinged that the peer's
+    /// packet had come from before: one that was foreseen, or of a guess that has failed (`attempt` counts those). A router of
+    /// Linux gives that other port to everything that the socket sends from then on, wherever it goes.
+    pub fn needs_scout(ours: &Router, theirs: &Router, attempt: u8) -> bool {
         let may_be_sequential = matches!(ours.ports, Some(Ports::Block { size, .. }) if size <= SMALL_BLOCK);
-        let may_be_spoilt = is_sequential(theirs) && ours.poisoned != Some(false);
+        let may_be_spoilt = (is_sequential(theirs) || attempt > 0) && ours.poisoned != Some(false);
         is_sequential(ours)
             || is_hard(ours) && may_be_sequential
             || !is_hard(ours) && (!is_hard(theirs) || may_be_spoilt)
@@ -180,7 +181,7 @@ impl Pair {
         let mut rng = Rng::new(seed);
         let plan = match self.part()? {
             Part::Restart => self.restart(attempt)?,
-            Part::Open => self.open(),
+            Part::Open => self.open(attempt),
             Part::Probe => self.probe(&mut rng),
             Part::Meet => self.meet(&mut rng),
         };
@@ -214,11 +215,13 @@ impl Pair {
     }
 
     /// Short-lived packets open our router and leave theirs alone; packets that arrive follow once they can't spoil anything. If the
-    /// two are so near each other that short-lived ones may arrive, too, some sockets send none.
-    fn open(&self) -> Plan {
+    /// two are so near each other that short-lived ones may arrive, too, some sockets send none; and none does after a guess that has
+    /// failed, perhaps for that.
+    fn open(&self, attempt: u8) -> Plan {
         let sockets = self.open_sockets();
         let early = match self.theirs.poisoned {
             Some(true) => 0,
+            None if attempt > 0 => 0,
             Some(false) => sockets,
             None if span(&self.ours).is_some() => sockets / 2,
             None => sockets / 4 * 3,

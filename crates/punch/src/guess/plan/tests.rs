@@ -121,6 +121,22 @@ fn a_router_that_may_be_spoilt_gets_packets_that_nothing_has_come_before_from_so
 }
 
 #[test]
+fn after_a_guess_that_may_have_spoilt_a_router_a_fresh_socket_is_probed_from_before_anything_is_sent_there() {
+    let unknown = Router { poisoned: None, ..easy() };
+    assert!(Pair::needs_scout(&unknown, &hard(BLOCK), 1) && !Pair::needs_scout(&unknown, &hard(BLOCK), 0));
+    assert!(!Pair::needs_scout(&easy(), &hard(BLOCK), 1), "nothing spoils it");
+
+    let (open, probe) = (pair(hard(BLOCK), unknown), pair(unknown, hard(BLOCK)));
+    let again = open.plan(1, 1).unwrap();
+    assert!(again.volleys.iter().all(|volley| volley.ttl.is_none() && volley.ports == [40_000]));
+    let probed = probe.plan(1, 1).unwrap();
+    assert_eq!(probed.sockets, 1);
+    let block_takes = probed.volleys[0].after + GAP * 512;
+    assert!(again.volleys[0].after > block_takes, "{again:?}");
+    assert!(open.plan(0, 1).unwrap().volleys[0].ttl.is_some(), "at first what is short-lived is quicker");
+}
+
+#[test]
 fn who_walks_through_a_block_takes_all_of_its_ports_towards_one() {
     for theirs in [hard(BLOCK), hard(SEQUENCE)] {
         let plan = Pair { leads: false, ..pair(hard(BLOCK), theirs) }.plan(0, 1).unwrap();
@@ -143,8 +159,8 @@ fn each_side_goes_first_once_where_fresh_sockets_have_not_helped() {
 #[test]
 fn a_port_that_may_have_been_spoilt_by_foresight_is_left_for_one_that_was_just_seen() {
     let unknown = Router { poisoned: None, ..easy() };
-    assert!(Pair::needs_scout(&unknown, &hard(SEQUENCE)) && !Pair::needs_scout(&easy(), &hard(SEQUENCE)));
-    assert!(!Pair::needs_scout(&unknown, &hard(RANDOM)), "nothing was foreseen");
+    assert!(Pair::needs_scout(&unknown, &hard(SEQUENCE), 0) && !Pair::needs_scout(&easy(), &hard(SEQUENCE), 0));
+    assert!(!Pair::needs_scout(&unknown, &hard(RANDOM), 0), "nothing was foreseen");
 
     let (probe, open) = (pair(unknown, hard(SEQUENCE)), pair(hard(SEQUENCE), unknown));
     assert_eq!(probe.plan(0, 1).unwrap().sockets, 1);
