@@ -57,6 +57,12 @@ impl Mesh {
         }
     }
 
+    /// Lets nobody in any more, once nobody asks.
+    pub(crate) fn close_idle_bridge(&mut self, now: Instant) {
+        let is_open = self.doors.is_any_open(now);
+        self.introducer.take_if(|introducer| introducer.bridge.is_some() && introducer.links.is_empty() && !is_open);
+    }
+
     /// Whether a session from there is one of those that ask.
     pub(crate) fn is_being_introduced(&self, from: SocketAddr) -> bool {
         let links = self.introducer.iter().flat_map(|introducer| introducer.links.values());

@@ -48,6 +48,11 @@ impl Doors {
         true
     }
 
+    /// Whether somebody may yet come in.
+    pub(crate) fn is_any_open(&self, now: Instant) -> bool {
+        self.open.values().any(|door| now < door.until)
+    }
+
     /// Who may come in from there.
     pub(crate) fn key(&self, at: SocketAddr, now: Instant) -> Option<IdentityKey> {
         self.open.get(&at).filter(|door| now < door.until).map(|door| door.key)
@@ -105,6 +110,7 @@ mod tests {
         assert!(doors.open(addr(1), KEY, nonce(1), now));
         assert_eq!((doors.key(addr(1), now), doors.key(addr(2), now)), (Some(KEY), None));
         assert_eq!(doors.key(addr(1), now + OPEN), None);
+        assert!(doors.is_any_open(now) && !doors.is_any_open(now + OPEN));
         assert!(!doors.open(addr(2), KEY, nonce(1), now), "the same knock from elsewhere");
     }
 

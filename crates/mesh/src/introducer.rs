@@ -192,6 +192,7 @@ impl Mesh {
             introducer.registry.handle_timeout(now);
         }
         self.settle_introducer(now);
+        self.close_idle_bridge(now);
     }
 
     pub(crate) fn close_introducer(&mut self, now: Instant) {

@@ -55,6 +55,18 @@ fn a_member_with_a_reachable_address_lets_a_newcomer_in_and_everybody_expects_it
     assert!(matches!(joins[..], [(_, Event::Server(ServerEvent::Joined { peers: 2, .. }))]), "{joins:?}");
 }
 
+#[test]
+fn who_has_let_one_in_lets_in_another_later() {
+    let mut world = alice_and_bob();
+    world.home("dave", Kind::Port);
+    let alice = world.addr_of("alice");
+    for who in ["carol", "dave"] {
+        world.join_with(who, |config| config.via = via(alice));
+        assert!(world.run_until_secure(&["alice", "bob", who], SOON), "{who}");
+        world.lab.run_for(Duration::from_secs(60));
+    }
+}
+
 /// Carol, who names a rendezvous that she never met and that is gone, and alice.
 fn carol_names_both(world: &mut World) {
     world.kill_server();
