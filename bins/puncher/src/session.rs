@@ -173,7 +173,7 @@ fn run(way: Way<'_>, member: &Member, settings: &Settings, common: &Common) -> a
         candidates: candidates.clone(),
         run: RunId(u64::from_le_bytes(edge::random()?)),
         ephemeral: identity::Ephemeral::generate(),
-        started_at: member::started_at(&writer),
+        started_at: member::started_at(&writer)?,
         seed: edge::random()?,
         allow_loopback: loopback,
         observe: Some(observe(&udp, server, known_server.addrs(), &member.stun)),
