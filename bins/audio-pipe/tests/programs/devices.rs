@@ -136,8 +136,8 @@ fn a_talk_whose_sound_server_hangs_still_answers_and_still_ends() {
     assert!(talk.process.wait().expect("an end").success());
 }
 
-#[test]
-fn who_lost_the_microphone_is_seen_to_be_silent_and_to_record() {
+/// A talk whose sound server is lost in that way, and comes back.
+fn loses_its_microphone(lose: impl FnOnce(&mut Server)) {
     let Some(mut server) = Server::start() else { return };
     let dir = tempfile::tempdir().expect("a folder");
     let (hub, sock, out) = (Hub::start(dir.path(), 1), dir.path().join("0.sock"), dir.path().join("out.wav"));
@@ -145,7 +145,7 @@ fn who_lost_the_microphone_is_seen_to_be_silent_and_to_record() {
     let mut talk = Listener::start(server.run(args));
     hub.wait_for(|seen| seen.frames > 0 && !seen.flags[&0].has(Flags::MUTED));
 
-    server.kill();
+    lose(&mut server);
     talk.until("word of the loss", |talk| talk.has_said("The microphone"));
     hub.wait_for(|seen| seen.flags[&0].has(Flags::MUTED));
     let recorded = dir.path().join("recorded");
@@ -153,9 +153,20 @@ fn who_lost_the_microphone_is_seen_to_be_silent_and_to_record() {
     assert_eq!(code, Some(0), "{said}");
     hub.wait_for(|seen| seen.flags[&0].has(Flags::MUTED.with(Flags::RECORDING)));
 
+    server.kill();
     assert!(server.restart());
     hub.wait_for(|seen| !seen.flags[&0].has(Flags::MUTED));
     talk.end();
+}
+
+#[test]
+fn who_lost_the_microphone_is_seen_to_be_silent_and_to_record() {
+    loses_its_microphone(Server::kill);
+}
+
+#[test]
+fn whose_sound_server_hangs_is_seen_to_be_silent_and_to_record() {
+    loses_its_microphone(|server| server.hang());
 }
 
 #[test]
