@@ -10,6 +10,7 @@ mod member;
 mod observe;
 mod offered;
 mod relay;
+mod rendezvous;
 mod scenario;
 mod server;
 mod sweep;
